@@ -1,1 +1,65 @@
-//! Placeholder while the skeleton stands up.
+//! A durable, multi-tenant memory for AI agents, embedded: many writers, one memory, no lost write.
+//!
+//! **Acknowledged means durable, visible and exact.** When a change answers `Ok` it is on disk (`fdatasync`), the next search
+//! finds it, and it took effect once, at its place in one order of all changes.
+//!
+//! ```
+//! use steadfast_graph_memory::{Allocate, Config, GraphMemory, Memory, Search};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! # let dir = tempfile::tempdir()?;
+//! let memory = GraphMemory::open(dir.path(), Config::default()).await?;
+//! let acme = memory.tenant("acme")?;
+//! let answer = acme.allocate(Allocate::new("Customers prefer invoices by e-mail").kind("preference")).await?;
+//! let hits = acme.search(Search::new("invoices")).await?.hits;
+//! assert_eq!(hits[0].record.id, answer.id);
+//! memory.close().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! How it works is told in `docs/architecture.md`, what is on disk in `docs/log-format.md`.
+#![forbid(unsafe_code)]
+#![cfg_attr(steadfast_loom, allow(dead_code, unused_imports, reason = "only the modelled cores are built"))]
+
+mod handoff;
+mod sync;
+mod text;
+mod value;
+
+#[cfg(not(steadfast_loom))]
+mod apply;
+#[cfg(not(steadfast_loom))]
+mod command;
+#[cfg(not(steadfast_loom))]
+mod committer;
+#[cfg(not(steadfast_loom))]
+mod config;
+#[cfg(not(steadfast_loom))]
+mod error;
+#[cfg(not(steadfast_loom))]
+pub mod fs;
+#[cfg(not(steadfast_loom))]
+mod log;
+#[cfg(not(steadfast_loom))]
+mod store;
+#[cfg(not(steadfast_loom))]
+mod tenant;
+#[cfg(not(steadfast_loom))]
+mod validate;
+#[cfg(not(steadfast_loom))]
+mod waiting;
+
+#[cfg(not(steadfast_loom))]
+pub use {
+    config::{Clock, Config, LogConfig, Progress, SystemClock},
+    error::OpenError,
+    log::{Recovery, TornTail},
+    store::{CommitTime, GraphMemory, StoreStats},
+    tenant::{Tenant, View},
+};
+
+pub use steadfast_memory_api::{
+    Allocate, Answer, AttributeValue, Attributes, Delete, Hit, Hits, Id, Limits, Memory, MemoryError, OnSlug,
+    Outcome, Patch, Problem, Record, RequestId, Search, Seq, TenantStats, Version,
+};

@@ -1,1 +1,32 @@
-//! Placeholder while the skeleton stands up.
+//! Requests, answers, errors, limits and the async trait of a memory.
+//!
+//! What an embedded store and a client of a server have in common: code written against [`Memory`]
+//! runs unchanged on both. This crate holds data and contracts, no engine, and depends on nothing.
+//!
+//! ```
+//! use steadfast_memory_api::{Allocate, Memory, MemoryError, Search};
+//!
+//! /// Works on an embedded tenant and on a remote one alike.
+//! async fn remember_once(memory: &impl Memory, slug: &str, text: &str) -> Result<bool, MemoryError> {
+//!     let answer = memory.allocate(Allocate::new(text).slug(slug)).await?;
+//!     let found = memory.search(Search::new(text).k(1)).await?;
+//!     Ok(answer.outcome == steadfast_memory_api::Outcome::Created && !found.hits.is_empty())
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod answers;
+mod attributes;
+mod error;
+mod ids;
+mod limits;
+mod memory;
+mod requests;
+
+pub use answers::{Answer, Hit, Hits, Outcome, Record, TenantStats};
+pub use attributes::{AttributeValue, Attributes};
+pub use error::{MemoryError, Problem};
+pub use ids::{Id, RequestId, Seq, Version};
+pub use limits::Limits;
+pub use memory::Memory;
+pub use requests::{Allocate, Delete, OnSlug, Patch, Search};

@@ -1,0 +1,295 @@
+//! Carrying out a command: deterministic and total.
+//!
+//! [`Tenants::apply`] depends on the state, the command, its place in the log and the log's time, and on nothing
+//! else: no configuration, no limit but those in the command, no clock, no table of Unicode, no hash map's
+//! order, no floating point arithmetic. It can't fail: what goes against the state is an [`Effect`] like any other. So the
+//! same log makes the same state everywhere, and a durable command can't keep a store from opening.
+//! The text index, being derived, takes no part in any outcome.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use steadfast_memory_api::{Answer, Id, MemoryError, Outcome, Record, RequestId, Seq, Version};
+
+use crate::command::{Change, Command, MemoryPatch, NewMemory};
+use crate::value::{Entry, RequestWindow, Seen, TenantValue};
+
+/// What came of a command, small enough to be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It was carried out.
+    Done(Answer),
+    /// The tenant is there, under this number.
+    Tenant {
+        number: u32,
+    },
+    TooManyTenants {
+        max: u64,
+    },
+    UnknownTenant,
+    UnknownId {
+        id: Id,
+    },
+    VersionConflict {
+        id: Id,
+        expected: Version,
+        found: Version,
+    },
+    SlugTaken {
+        by: Id,
+    },
+    TooManyAttributes {
+        count: u64,
+        max: u64,
+    },
+    RequestExpired {
+        id: RequestId,
+        horizon_ms: u64,
+    },
+    RequestFromFuture {
+        id: RequestId,
+        now_ms: u64,
+    },
+    RequestReused {
+        id: RequestId,
+    },
+}
+
+impl Effect {
+    /// As the caller of a change gets it; `slug` is the one that was asked for.
+    pub(crate) fn into_result(self, tenant: &str, slug: Option<String>) -> Result<Answer, MemoryError> {
+        Err(match self {
+            Self::Done(answer) => return Ok(answer),
+            Self::Tenant { .. } | Self::UnknownTenant => MemoryError::UnknownTenant { tenant: tenant.into() },
+            Self::TooManyTenants { max } => MemoryError::QuotaExceeded { limit: "tenants", max },
+            Self::UnknownId { id } => MemoryError::UnknownId { id },
+            Self::VersionConflict { id, expected, found } => {
+                MemoryError::VersionConflict { id, expected, found }
+            }
+            Self::SlugTaken { by } => MemoryError::SlugTaken { slug: slug.unwrap_or_default(), by },
+            Self::TooManyAttributes { count, max } => {
+                let problem =
+                    steadfast_memory_api::Problem::TooMany { count: count as usize, count_max: max as usize };
+                MemoryError::invalid("attributes", problem)
+            }
+            Self::RequestExpired { id: request_id, horizon_ms } => {
+                MemoryError::RequestIdExpired { request_id, horizon_ms }
+            }
+            Self::RequestFromFuture { id: request_id, now_ms } => {
+                MemoryError::RequestIdFromFuture { request_id, now_ms }
+            }
+            Self::RequestReused { id: request_id } => MemoryError::RequestIdReused { request_id },
+        })
+    }
+
+    /// A stable form for hashing.
+    pub(crate) fn hash_into(&self, bytes: &mut Vec<u8>) {
+        // The numbers of the effects are part of what replay must reproduce: never reuse one.
+        let (kind, numbers): (u8, [u64; 4]) = match *self {
+            Self::Done(Answer { id, version, outcome, seq }) => {
+                let outcome = match outcome {
+                    Outcome::Created => 1,
+                    Outcome::Existing => 2,
+                    Outcome::Updated => 3,
+                    Outcome::Deleted => 4,
+                    _ => unreachable!("apply makes no other outcome"),
+                };
+                (1, [id.get(), version.get(), outcome, seq.get()])
+            }
+            Self::Tenant { number } => (2, [number.into(), 0, 0, 0]),
+            Self::TooManyTenants { max } => (3, [max, 0, 0, 0]),
+            Self::UnknownTenant => (4, [0; 4]),
+            Self::UnknownId { id } => (5, [id.get(), 0, 0, 0]),
+            Self::VersionConflict { id, expected, found } => (6, [id.get(), expected.get(), found.get(), 0]),
+            Self::SlugTaken { by } => (7, [by.get(), 0, 0, 0]),
+            Self::TooManyAttributes { count, max } => (8, [count, max, 0, 0]),
+            Self::RequestExpired { horizon_ms, .. } => (9, [horizon_ms, 0, 0, 0]),
+            Self::RequestFromFuture { now_ms, .. } => (10, [now_ms, 0, 0, 0]),
+            Self::RequestReused { .. } => (11, [0; 4]),
+        };
+        bytes.push(kind);
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    }
+}
+
+/// The state of all tenants, as the committer has it: the next values, not yet published.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants {
+    /// By number, counted from 1.
+    all: Vec<Tenant>,
+    numbers: HashMap<Arc<str>, u32>,
+    /// Numbers of those that changed since the last [`Tenants::publish_changed`].
+    changed: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    name: Arc<str>,
+    value: TenantValue,
+    requests: RequestWindow,
+    changed: bool,
+}
+
+impl Tenants {
+    /// Carries out a command at its place in the log.
+    pub(crate) fn apply(&mut self, command: Command, seq: Seq, now_ms: u64) -> Effect {
+        if let Change::CreateTenant { name, tenants_max } = command.change {
+            return self.create_tenant(name, tenants_max);
+        }
+        let Some(tenant) = command.tenant.checked_sub(1).and_then(|at| self.all.get_mut(at as usize)) else {
+            return Effect::UnknownTenant;
+        };
+        if !tenant.changed {
+            tenant.changed = true;
+            self.changed.push(command.tenant);
+        }
+        tenant.value.seq = seq;
+        let Some(request) = command.request else {
+            return tenant.value.apply(command.change, seq, now_ms);
+        };
+        let effect = match tenant.requests.check(&request, now_ms) {
+            Seen::Before(effect) => effect,
+            Seen::Never => {
+                let effect = tenant.value.apply(command.change, seq, now_ms);
+                tenant.requests.remember(&request, effect);
+                effect
+            }
+            Seen::Reused => Effect::RequestReused { id: request.id },
+            Seen::Expired { horizon_ms } => Effect::RequestExpired { id: request.id, horizon_ms },
+            Seen::FromFuture { now_ms } => Effect::RequestFromFuture { id: request.id, now_ms },
+        };
+        tenant.value.requests_hash = tenant.requests.state_hash();
+        effect
+    }
+
+    /// Shows `publish` the next value of each tenant that changed since the last call, with its number and name.
+    pub(crate) fn publish_changed(&mut self, mut publish: impl FnMut(u32, &Arc<str>, &TenantValue)) {
+        for number in self.changed.drain(..) {
+            let tenant = &mut self.all[number as usize - 1];
+            tenant.changed = false;
+            publish(number, &tenant.name, &tenant.value);
+        }
+    }
+
+    fn create_tenant(&mut self, name: String, tenants_max: u64) -> Effect {
+        if let Some(&number) = self.numbers.get(name.as_str()) {
+            return Effect::Tenant { number };
+        }
+        if self.all.len() as u64 >= tenants_max {
+            return Effect::TooManyTenants { max: tenants_max };
+        }
+        let name: Arc<str> = name.into();
+        let number = self.all.len() as u32 + 1;
+        self.numbers.insert(Arc::clone(&name), number);
+        self.all.push(Tenant {
+            name,
+            value: TenantValue::new(),
+            requests: RequestWindow::default(),
+            changed: true,
+        });
+        self.changed.push(number);
+        Effect::Tenant { number }
+    }
+}
+
+impl TenantValue {
+    fn apply(&mut self, change: Change, seq: Seq, now_ms: u64) -> Effect {
+        match change {
+            Change::Allocate(new) => self.allocate(*new, seq, now_ms),
+            Change::Update(patch) => self.update(*patch, seq, now_ms),
+            Change::Delete { id, if_version } => self.delete(id, if_version, seq),
+            Change::CreateTenant { .. } => Effect::UnknownTenant,
+        }
+    }
+
+    fn allocate(&mut self, new: NewMemory, seq: Seq, now_ms: u64) -> Effect {
+        if let Some(slug) = &new.slug
+            && let Some(known) = self.by_slug(slug.folded())
+        {
+            let Record { id, version, .. } = *known.record;
+            // Another spelling is another intention: it never gets somebody else's memory.
+            let same = known.record.slug.as_deref() == Some(&slug.written);
+            if new.refuse_existing || !same {
+                return Effect::SlugTaken { by: id };
+            }
+            return Effect::Done(Answer { id, version, outcome: Outcome::Existing, seq });
+        }
+        let (id, version) = (self.next_id(), Version::new(1));
+        let place = self.index_text(id, &new.terms);
+        let (slug, folded) =
+            new.slug.map_or((None, None), |slug| (Some(slug.written), slug.folded.map(Arc::from)));
+        let record = Record {
+            id,
+            version,
+            slug,
+            kind: new.kind,
+            text: new.text,
+            attributes: new.attributes,
+            importance: new.importance,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            seq,
+        };
+        self.insert(Entry { record: Arc::new(record), folded, place, words: new.terms.length });
+        Effect::Done(Answer { id, version, outcome: Outcome::Created, seq })
+    }
+
+    fn update(&mut self, patch: MemoryPatch, seq: Seq, now_ms: u64) -> Effect {
+        let entry = match self.expect(patch.id, patch.if_version) {
+            Ok(entry) => entry.clone(),
+            Err(effect) => return effect,
+        };
+        let mut attributes = entry.record.attributes.clone();
+        for name in &patch.remove {
+            attributes.remove(name);
+        }
+        for (name, value) in patch.set {
+            attributes.set(name, value);
+        }
+        let (count, before) = (attributes.len(), entry.record.attributes.len());
+        if count > patch.attributes_max && count > before {
+            return Effect::TooManyAttributes { count: count as u64, max: patch.attributes_max as u64 };
+        }
+        let (id, version) = (patch.id, Version::new(entry.record.version.get() + 1));
+        let (text, place, words) = match patch.text {
+            Some((text, terms)) => {
+                self.unindex_text(entry.place, entry.words);
+                (text, self.index_text(id, &terms), terms.length)
+            }
+            None => (entry.record.text.clone(), entry.place, entry.words),
+        };
+        let record = Record {
+            id,
+            version,
+            slug: entry.record.slug.clone(),
+            kind: patch.kind.unwrap_or_else(|| entry.record.kind.clone()),
+            text,
+            attributes,
+            importance: patch.importance.unwrap_or(entry.record.importance),
+            created_ms: entry.record.created_ms,
+            updated_ms: now_ms,
+            seq,
+        };
+        self.replace(Entry { record: Arc::new(record), folded: entry.folded, place, words });
+        Effect::Done(Answer { id, version, outcome: Outcome::Updated, seq })
+    }
+
+    fn delete(&mut self, id: Id, if_version: Option<Version>, seq: Seq) -> Effect {
+        let version = match self.expect(id, if_version) {
+            Ok(entry) => entry.record.version,
+            Err(effect) => return effect,
+        };
+        self.remove(id);
+        Effect::Done(Answer { id, version, outcome: Outcome::Deleted, seq })
+    }
+
+    /// The memory `id`, if it has the expected version.
+    fn expect(&self, id: Id, if_version: Option<Version>) -> Result<&Entry, Effect> {
+        let entry = self.entry(id).ok_or(Effect::UnknownId { id })?;
+        let found = entry.record.version;
+        match if_version {
+            Some(expected) if expected != found => Err(Effect::VersionConflict { id, expected, found }),
+            _ => Ok(entry),
+        }
+    }
+}

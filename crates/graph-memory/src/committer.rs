@@ -1,0 +1,188 @@
+//! The committer: the one thread that changes a store.
+//!
+//! Its stages, run by [`handoff::serve`](crate::handoff::serve) for each part of a batch: append to the log and sync; apply
+//! in log order; publish each changed tenant's next value with one swap. When the log can't be trusted any more it is
+//! **poisoned**: what was in flight has an unknown outcome, everything later is refused, and reads go on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use steadfast_memory_api::{MemoryError, Seq};
+
+use crate::apply::{Effect, Tenants};
+use crate::command::Command;
+use crate::config::Clock;
+use crate::handoff::{Queued, Refused, Stages};
+use crate::log::{AppendError, Log};
+use crate::value::TenantValue;
+
+/// What a caller hands in: a command and its bytes for the log.
+pub(crate) struct Job {
+    pub(crate) command: Command,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What a caller gets: what came of it, or why it could not be tried.
+pub(crate) type JobAnswer = Result<Effect, MemoryError>;
+
+/// A tenant as readers see it.
+#[derive(Debug)]
+pub(crate) struct TenantCell {
+    pub(crate) number: u32,
+    pub(crate) value: ArcSwap<TenantValue>,
+}
+
+/// What the committer shows to everybody else.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// By name.
+    pub(crate) tenants: DashMap<Arc<str>, Arc<TenantCell>>,
+    /// Set once, when a write to the disk has failed.
+    pub(crate) poisoned: OnceLock<String>,
+    pub(crate) counters: Counters,
+}
+
+/// The committer's figures. Each is written by the committer alone and read by anybody, one by one; Relaxed is
+/// enough, since none of them guards anything.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) last_seq: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) encode_ns: AtomicU64,
+    pub(crate) segment_ns: AtomicU64,
+    pub(crate) write_ns: AtomicU64,
+    pub(crate) sync_ns: AtomicU64,
+    pub(crate) apply_ns: AtomicU64,
+    pub(crate) publish_ns: AtomicU64,
+}
+
+/// The stages of a commit.
+pub(crate) struct Committer {
+    log: Box<dyn Log>,
+    clock: Arc<dyn Clock>,
+    tenants: Tenants,
+    /// The cells of the tenants, by number, counted from 1.
+    cells: Vec<Arc<TenantCell>>,
+    published: Arc<Published>,
+    /// The place in the log of the next command to be applied.
+    next_seq: u64,
+    /// The log's time of the batch that is being applied; never goes back.
+    now_ms: u64,
+    batch_began: Instant,
+}
+
+impl Committer {
+    /// A committer that goes on behind what was replayed into `tenants`.
+    pub(crate) fn new(
+        log: Box<dyn Log>,
+        clock: Arc<dyn Clock>,
+        tenants: Tenants,
+        published: Arc<Published>,
+    ) -> Self {
+        let (next_seq, now_ms) = (log.last_seq().get() + 1, log.time_ms());
+        let mut committer = Self {
+            log,
+            clock,
+            tenants,
+            cells: Vec::new(),
+            published,
+            next_seq,
+            now_ms,
+            batch_began: Instant::now(),
+        };
+        committer.publish();
+        committer
+    }
+
+    /// Ends the log in good order, unless it is poisoned.
+    pub(crate) fn close(&mut self) -> Result<(), MemoryError> {
+        if let Some(detail) = self.published.poisoned.get() {
+            return Err(MemoryError::Poisoned { detail: detail.clone() });
+        }
+        self.log.close().map_err(|error| MemoryError::Poisoned { detail: error.to_string() })
+    }
+
+    fn count(&self, apply_ns: u64, publish_ns: u64) {
+        let counters = &self.published.counters;
+        let stats = self.log.stats();
+        let pairs = [
+            (&counters.last_seq, self.next_seq - 1),
+            (&counters.batches, stats.batches),
+            (&counters.commands, stats.commands),
+            (&counters.bytes, stats.bytes),
+            (&counters.syncs, stats.syncs),
+            (&counters.encode_ns, stats.encode_ns),
+            (&counters.segment_ns, stats.segment_ns),
+            (&counters.write_ns, stats.write_ns),
+            (&counters.sync_ns, stats.sync_ns),
+            (&counters.apply_ns, counters.apply_ns.load(Ordering::Relaxed) + apply_ns),
+            (&counters.publish_ns, counters.publish_ns.load(Ordering::Relaxed) + publish_ns),
+        ];
+        for (counter, value) in pairs {
+            counter.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Stages for Committer {
+    type Job = Job;
+    type Answer = JobAnswer;
+
+    fn persist(&mut self, jobs: &[Queued<Job, JobAnswer>]) -> Result<usize, Refused<JobAnswer>> {
+        if let Some(detail) = self.published.poisoned.get() {
+            let error = MemoryError::Poisoned { detail: detail.clone() };
+            return Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) });
+        }
+        let now_ms = self.now_ms.max(self.clock.now_ms());
+        let appended = self.log.append(now_ms, &mut jobs.iter().map(|queued| queued.job.bytes.as_slice()));
+        self.batch_began = Instant::now();
+        match appended {
+            Ok(count) => {
+                self.now_ms = now_ms;
+                Ok(count)
+            }
+            Err(AppendError::NoRoom(error)) => {
+                let error = MemoryError::StorageFull { detail: error.to_string() };
+                Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) })
+            }
+            Err(AppendError::Unknown(error)) => {
+                let detail = error.to_string();
+                // Nobody but this thread sets it.
+                drop(self.published.poisoned.set(detail.clone()));
+                // Which of the jobs were in the batch isn't known here. For those that weren't "unknown" is true as well.
+                let error = MemoryError::OutcomeUnknown { detail };
+                Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) })
+            }
+        }
+    }
+
+    fn apply(&mut self, job: Job) -> JobAnswer {
+        let seq = Seq::new(self.next_seq);
+        self.next_seq += 1;
+        Ok(self.tenants.apply(job.command, seq, self.now_ms))
+    }
+
+    fn publish(&mut self) {
+        let applied = Instant::now();
+        let (cells, published) = (&mut self.cells, &self.published);
+        self.tenants.publish_changed(|number, name, value| {
+            let value = value.clone();
+            if let Some(cell) = cells.get(number as usize - 1) {
+                cell.value.store(Arc::new(value));
+            } else {
+                // Numbers are given in order, and a new tenant is always among the changed.
+                let cell = Arc::new(TenantCell { number, value: ArcSwap::from_pointee(value) });
+                cells.push(Arc::clone(&cell));
+                published.tenants.insert(Arc::clone(name), cell);
+            }
+        });
+        let apply_ns = (applied - self.batch_began).as_nanos() as u64;
+        self.count(apply_ns, applied.elapsed().as_nanos() as u64);
+    }
+}

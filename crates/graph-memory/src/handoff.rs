@@ -1,0 +1,531 @@
+//! The hand-off between many callers and the one committer: queue → batch → publish → answer.
+//!
+//! # Protocol
+//! A caller [submits](Handoff::submit) a job and holds a [`Ticket`], a future. The job goes
+//! - into the **queue**, where there is room and nobody waits for room: from here on it will be carried
+//!   out, whether or not the caller stays;
+//! - else into the **waiting line**, first come first served, until room is made by the committer, or until its
+//!   deadline ([`Handoff::expire`]), or until the ticket is dropped: then it never happens;
+//! - else, the line being full as well, nowhere: the ticket is answered at once.
+//!
+//! The committer ([`serve`]) swaps the whole queue against an empty one under one short lock and lets
+//! the line move up. For each part of the batch that its stages persist together it applies the jobs in
+//! order, publishes once, and only then answers.
+//!
+//! **Waking.** To wake a task from outside of its runtime costs several times what it costs from inside. So a batch's
+//! wakers go into one shared list, the committer wakes only the first, and whichever of the
+//! batch's tickets is polled or dropped first wakes the rest, from inside the runtime. Should that
+//! task be kept from running, the committer itself wakes the rest: before it answers the next batch, or as
+//! soon as it has been without work for [`PATIENCE`].
+//!
+//! # Invariants (modelled in `handoff/model.rs`)
+//! 1. Each job in the queue is answered exactly once: by the committer, or, should the committer unwind, by
+//!    the drop of its [`Owed`] (then as [`Reply::Lost`]). So nobody waits for ever.
+//! 2. An answer is stored after `persist` and `publish` of its job returned.
+//! 3. Every stored answer's waker is called, by the committer or by a ticket of the same batch.
+//! 4. Jobs are applied in the order of their submission; the line isn't overtaken.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+
+#[cfg(all(test, steadfast_loom))]
+mod model;
+#[cfg(all(test, not(steadfast_loom)))]
+mod tests;
+
+/// How long an idle committer leaves it to a batch's own tasks to wake each other.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+/// What a ticket comes back with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply<A> {
+    /// The committer's answer.
+    Answer(A),
+    /// No room until the deadline; the job was not and will not be carried out.
+    Overloaded {
+        /// An estimate of when there will be room.
+        retry_after: Duration,
+    },
+    /// The hand-off was closed before the job was queued; it was not carried out.
+    Closed,
+    /// The committer is gone without an answer; the job may or may not have been carried out.
+    Lost,
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Jobs in the queue.
+    pub(crate) jobs: usize,
+    /// Bytes of the jobs in the queue; a job that is larger is let in when the queue is empty.
+    pub(crate) bytes: usize,
+    /// Jobs in the waiting line.
+    pub(crate) waiters: usize,
+}
+
+/// The stages of a commit, run by [`serve`] in the order: persist, apply each, publish, answer.
+pub(crate) trait Stages {
+    /// What callers submit.
+    type Job;
+    /// What they get.
+    type Answer;
+
+    /// Makes the first jobs durable together, one at least; returns how many. On an error none of the first so many took effect.
+    fn persist(&mut self, jobs: &[Queued<Self::Job, Self::Answer>]) -> Result<usize, Refused<Self::Answer>>;
+
+    /// Carries out a durable job on the next, unpublished value.
+    fn apply(&mut self, job: Self::Job) -> Self::Answer;
+
+    /// Lets readers see the next value.
+    fn publish(&mut self);
+}
+
+/// Why jobs could not be made durable.
+pub(crate) struct Refused<A> {
+    /// How many, from the front.
+    pub(crate) jobs: usize,
+    /// Makes the answer that each of them gets.
+    pub(crate) answer: Box<dyn Fn() -> A>,
+}
+
+/// The committer's loop; returns when the hand-off is closed and all that was queued is answered.
+pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mut S) {
+    let mut queue = Vec::new();
+    let mut answers = Vec::new();
+    let mut woken = Arc::new(WakeList::new());
+    while handoff.next_batch(&mut queue, &woken) {
+        let began = Instant::now();
+        let count = queue.len();
+        let mut batch = queue.drain(..);
+        while !batch.as_slice().is_empty() {
+            let wakes = Arc::new(WakeList::new());
+            match stages.persist(batch.as_slice()) {
+                Ok(durable) => {
+                    for Queued { job, owed } in batch.by_ref().take(durable) {
+                        answers.push((owed, stages.apply(job)));
+                    }
+                    stages.publish();
+                }
+                Err(refused) => {
+                    for Queued { owed, .. } in batch.by_ref().take(refused.jobs) {
+                        answers.push((owed, (refused.answer)()));
+                    }
+                }
+            }
+            woken.wake_all();
+            WakeList::answer(&wakes, &mut answers);
+            woken = wakes;
+        }
+        drop(batch);
+        handoff.note_batch(count, began.elapsed());
+    }
+    woken.wake_all();
+}
+
+impl<J, A> std::fmt::Debug for Handoff<J, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handoff").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+/// The queue, the waiting line, and who sleeps on them.
+pub(crate) struct Handoff<J, A> {
+    shared: Mutex<Shared<J, A>>,
+    /// The committer waits here for work.
+    work: Condvar,
+    /// The keeper of deadlines waits here for somebody to join the line.
+    line: Condvar,
+    bounds: Bounds,
+}
+
+struct Shared<J, A> {
+    queue: Vec<Queued<J, A>>,
+    queue_bytes: usize,
+    /// In the order of their numbers; whoever expired or left has no job any more.
+    waiting: VecDeque<Waiter<J, A>>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    next_waiter: u64,
+    committer_sleeps: bool,
+    closed: bool,
+    last_batch: (usize, Duration),
+}
+
+struct Waiter<J, A> {
+    number: u64,
+    bytes: usize,
+    deadline: Instant,
+    queued: Option<Queued<J, A>>,
+}
+
+/// A job on its way to the committer, with the answer that is owed for it.
+pub(crate) struct Queued<J, A> {
+    pub(crate) job: J,
+    owed: Owed<A>,
+}
+
+/// The duty to answer; fulfilled with [`Reply::Lost`] by dropping it.
+struct Owed<A>(Option<Arc<Slot<A>>>);
+
+impl<A> Owed<A> {
+    /// Puts the answer down without waking anybody; returns whom to wake.
+    fn put(mut self, reply: Reply<A>, batch: Option<Arc<WakeList>>) -> Option<Waker> {
+        self.0.take().expect("only this line takes it, and it consumes the duty").put(reply, batch)
+    }
+
+    /// Answers a single job and wakes its caller.
+    fn complete(self, reply: Reply<A>) {
+        if let Some(waker) = self.put(reply, None) {
+            waker.wake();
+        }
+    }
+}
+
+impl<A> Drop for Owed<A> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.take()
+            && let Some(waker) = slot.put(Reply::Lost, None)
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl<J, A> Handoff<J, A> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        let shared = Shared {
+            queue: Vec::new(),
+            queue_bytes: 0,
+            waiting: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            next_waiter: 0,
+            committer_sleeps: false,
+            closed: false,
+            last_batch: (1, Duration::from_millis(1)),
+        };
+        Self { shared: Mutex::new(shared), work: Condvar::new(), line: Condvar::new(), bounds }
+    }
+
+    /// Hands in a job of `bytes`; waits for room, if need be, until `deadline` (asked for only then). Never blocks: the ticket does the waiting.
+    pub(crate) fn submit(
+        this: &Arc<Self>,
+        job: J,
+        bytes: usize,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Ticket<J, A> {
+        let slot = Arc::new(Slot::new());
+        let queued = Queued { job, owed: Owed(Some(Arc::clone(&slot))) };
+        let mut shared = lock(&this.shared);
+        let mut place = None;
+        if shared.closed {
+            drop(shared);
+            queued.owed.complete(Reply::Closed);
+        } else if shared.deadlines.is_empty() && shared.has_room(bytes, &this.bounds) {
+            shared.queue_bytes += bytes;
+            shared.queue.push(queued);
+            let asleep = shared.committer_sleeps;
+            drop(shared);
+            if asleep {
+                this.work.notify_one();
+            }
+        } else if shared.deadlines.len() < this.bounds.waiters {
+            let (number, deadline) = (shared.next_waiter, deadline());
+            shared.next_waiter += 1;
+            shared.deadlines.insert((deadline, number));
+            shared.waiting.push_back(Waiter { number, bytes, deadline, queued: Some(queued) });
+            drop(shared);
+            this.line.notify_one();
+            place = Some((Arc::clone(this), number));
+        } else {
+            let retry_after = shared.retry_after();
+            drop(shared);
+            queued.owed.complete(Reply::Overloaded { retry_after });
+        }
+        Ticket { slot, place }
+    }
+
+    /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left.
+    ///
+    /// Wakes what is left on `woken`, the previous batch's list, before it sleeps for long.
+    fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &WakeList) -> bool {
+        let mut shared = lock(&self.shared);
+        let mut patient = true;
+        while shared.queue.is_empty() {
+            if shared.closed {
+                return false;
+            }
+            shared.committer_sleeps = true;
+            shared = if patient && woken.is_pending() {
+                patient = false;
+                self.wait_a_moment(shared)
+            } else if woken.is_pending() {
+                drop(shared);
+                woken.wake_all();
+                lock(&self.shared)
+            } else {
+                self.work.wait(shared).unwrap_or_else(std::sync::PoisonError::into_inner)
+            };
+            shared.committer_sleeps = false;
+        }
+        std::mem::swap(&mut shared.queue, batch);
+        shared.queue_bytes = 0;
+        shared.move_up(&self.bounds);
+        if shared.closed {
+            self.line.notify_all();
+        }
+        true
+    }
+
+    #[cfg(not(steadfast_loom))]
+    fn wait_a_moment<'a>(&'a self, shared: MutexGuard<'a, Shared<J, A>>) -> MutexGuard<'a, Shared<J, A>> {
+        self.work.wait_timeout(shared, PATIENCE).unwrap_or_else(std::sync::PoisonError::into_inner).0
+    }
+
+    /// loom has no time: patience is over at once.
+    #[cfg(steadfast_loom)]
+    #[expect(clippy::unused_self, reason = "the same signature as the real one")]
+    fn wait_a_moment<'a>(&'a self, shared: MutexGuard<'a, Shared<J, A>>) -> MutexGuard<'a, Shared<J, A>> {
+        let _ = PATIENCE;
+        shared
+    }
+
+    fn note_batch(&self, jobs: usize, took: Duration) {
+        lock(&self.shared).last_batch = (jobs, took);
+    }
+
+    /// Refuses whoever in the line has a deadline up to `now`; returns the earliest one left.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut expired = Vec::new();
+        let mut shared = lock(&self.shared);
+        let retry_after = shared.retry_after();
+        while let Some(&(deadline, number)) = shared.deadlines.first()
+            && deadline <= now
+        {
+            expired.extend(shared.leave_line(number));
+        }
+        let next = shared.deadlines.first().map(|(deadline, _)| *deadline);
+        drop(shared);
+        for queued in expired {
+            queued.owed.complete(Reply::Overloaded { retry_after });
+        }
+        next
+    }
+
+    /// The keeper of deadlines: expires them as they come, until the hand-off is closed.
+    #[cfg(not(steadfast_loom))]
+    pub(crate) fn keep_deadlines(&self) {
+        loop {
+            let next = self.expire(Instant::now());
+            let shared = lock(&self.shared);
+            if shared.closed && shared.deadlines.is_empty() {
+                return;
+            }
+            match next {
+                _ if shared.deadlines.first().map(|(deadline, _)| *deadline) != next => {}
+                Some(next) => {
+                    let left = next.saturating_duration_since(Instant::now());
+                    drop(self.line.wait_timeout(shared, left));
+                }
+                None => drop(self.line.wait(shared)),
+            }
+        }
+    }
+
+    /// Takes no more jobs. What is queued and who waits in line is still served.
+    pub(crate) fn close(&self) {
+        lock(&self.shared).closed = true;
+        self.work.notify_all();
+        self.line.notify_all();
+    }
+
+    /// Closes, and answers [`Reply::Lost`] to all that waits: the committer is gone.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let mut shared = lock(&self.shared);
+        let (queue, waiting) = (std::mem::take(&mut shared.queue), std::mem::take(&mut shared.waiting));
+        shared.deadlines.clear();
+        drop(shared);
+        self.line.notify_all();
+        // Dropping them answers; not under the lock.
+        drop((queue, waiting));
+    }
+
+    /// Jobs in the queue and in the waiting line.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let shared = lock(&self.shared);
+        (shared.queue.len(), shared.deadlines.len())
+    }
+}
+
+impl<J, A> Shared<J, A> {
+    fn has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
+        self.queue.is_empty()
+            || (self.queue.len() < bounds.jobs && self.queue_bytes.saturating_add(bytes) <= bounds.bytes)
+    }
+
+    /// Lets the line into the queue as far as there is room.
+    fn move_up(&mut self, bounds: &Bounds) {
+        while let Some(first) = self.waiting.front() {
+            if first.queued.is_some() && !self.has_room(first.bytes, bounds) {
+                break;
+            }
+            let first = self.waiting.pop_front().expect("it was there");
+            if let Some(queued) = first.queued {
+                self.deadlines.remove(&(first.deadline, first.number));
+                self.queue_bytes += first.bytes;
+                self.queue.push(queued);
+            }
+        }
+    }
+
+    /// Takes the job of waiter `number` out of the line, if it is still there.
+    fn leave_line(&mut self, number: u64) -> Option<Queued<J, A>> {
+        let at = self.waiting.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+        let queued = self.waiting[at].queued.take()?;
+        self.deadlines.remove(&(self.waiting[at].deadline, number));
+        // The place itself goes when it reaches the front, or when only such places are left.
+        if self.deadlines.is_empty() {
+            self.waiting.clear();
+        }
+        Some(queued)
+    }
+
+    /// The time in which what waits now would be committed at the pace of the last batch.
+    fn retry_after(&self) -> Duration {
+        let (jobs, took) = self.last_batch;
+        let waiting = self.queue.len() + self.deadlines.len();
+        took.saturating_mul(waiting.div_ceil(jobs.max(1)).try_into().unwrap_or(u32::MAX))
+            .clamp(Duration::from_millis(1), Duration::from_secs(5))
+    }
+}
+
+/// Where one job's answer is put down and picked up.
+struct Slot<A> {
+    state: Mutex<SlotState<A>>,
+}
+
+enum SlotState<A> {
+    /// No answer yet; whom to wake.
+    Pending(Option<Waker>),
+    /// The answer, and the wakers of the rest of its batch.
+    Done(Reply<A>, Option<Arc<WakeList>>),
+    /// The answer was picked up, or nobody wants it.
+    Over,
+}
+
+impl<A> Slot<A> {
+    fn new() -> Self {
+        Self { state: Mutex::new(SlotState::Pending(None)) }
+    }
+
+    /// Puts the answer down; returns whom to wake.
+    fn put(&self, reply: Reply<A>, batch: Option<Arc<WakeList>>) -> Option<Waker> {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, SlotState::Over) {
+            SlotState::Pending(waker) => {
+                *state = SlotState::Done(reply, batch);
+                waker
+            }
+            // The ticket is gone: nobody wants the answer.
+            SlotState::Over => None,
+            SlotState::Done(..) => unreachable!("a slot is answered once: its job is taken once"),
+        }
+    }
+}
+
+/// The wakers of one batch that nobody has called yet.
+struct WakeList(Mutex<Vec<Waker>>);
+
+impl WakeList {
+    fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// Puts down all answers, then wakes the first caller; the others are left on the list.
+    fn answer<A>(this: &Arc<Self>, answers: &mut Vec<(Owed<A>, A)>) {
+        let mut wakers = Vec::with_capacity(answers.len());
+        for (owed, answer) in answers.drain(..) {
+            wakers.extend(owed.put(Reply::Answer(answer), Some(Arc::clone(this))));
+        }
+        let first = wakers.pop();
+        // Before the first is woken: it is the one to find the list.
+        *lock(&this.0) = wakers;
+        if let Some(first) = first {
+            first.wake();
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        !lock(&self.0).is_empty()
+    }
+
+    fn wake_all(&self) {
+        let wakers = std::mem::take(&mut *lock(&self.0));
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// The caller's side of one job.
+///
+/// # Cancel safety
+/// Dropped while its job waits in line, the job never happens; dropped later, it happens all the same.
+pub(crate) struct Ticket<J, A> {
+    slot: Arc<Slot<A>>,
+    /// The number in the waiting line, for a job that did not get into the queue at once.
+    place: Option<(Arc<Handoff<J, A>>, u64)>,
+}
+
+impl<J, A> Future for Ticket<J, A> {
+    type Output = Reply<A>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply<A>> {
+        let mut state = lock(&self.slot.state);
+        match &mut *state {
+            SlotState::Pending(waker) => {
+                match waker {
+                    Some(known) => known.clone_from(context.waker()),
+                    None => *waker = Some(context.waker().clone()),
+                }
+                Poll::Pending
+            }
+            SlotState::Done(..) => {
+                let SlotState::Done(reply, batch) = std::mem::replace(&mut *state, SlotState::Over) else {
+                    unreachable!("it was done a line ago, under the same lock");
+                };
+                drop(state);
+                if let Some(batch) = batch {
+                    batch.wake_all();
+                }
+                Poll::Ready(reply)
+            }
+            SlotState::Over => panic!("a ticket was polled after it was ready"),
+        }
+    }
+}
+
+impl<J, A> Drop for Ticket<J, A> {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *lock(&self.slot.state), SlotState::Over);
+        match before {
+            SlotState::Over => {}
+            SlotState::Done(_, batch) => {
+                if let Some(batch) = batch {
+                    batch.wake_all();
+                }
+            }
+            SlotState::Pending(_) => {
+                if let Some((handoff, number)) = &self.place {
+                    // Outside of the lock: dropping a job may run foreign code.
+                    let left = lock(&handoff.shared).leave_line(*number);
+                    drop(left);
+                }
+            }
+        }
+    }
+}

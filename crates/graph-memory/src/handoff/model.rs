@@ -1,0 +1,215 @@
+//! Models of the hand-off under loom: the shipped queue, loop and tickets, with stages that record what they did.
+
+use std::collections::BTreeSet;
+use std::task::{Wake, Waker};
+
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+use super::*;
+
+/// Stages over a "disk" (how many jobs are durable) and a published value (how many are applied), both
+/// written and read without any ordering of their own: what callers see of them is what the hand-off orders.
+struct Recording {
+    durable: Arc<AtomicUsize>,
+    published: Arc<AtomicUsize>,
+    applied: usize,
+    batches: Vec<usize>,
+}
+
+impl Stages for Recording {
+    type Job = usize;
+    /// The job, and how many were applied with it.
+    type Answer = (usize, usize);
+
+    fn persist(&mut self, jobs: &[Queued<usize, (usize, usize)>]) -> Result<usize, Refused<(usize, usize)>> {
+        self.durable.store(self.applied + jobs.len(), Ordering::Relaxed);
+        self.batches.push(jobs.len());
+        Ok(jobs.len())
+    }
+
+    fn apply(&mut self, job: usize) -> (usize, usize) {
+        self.applied += 1;
+        (job, self.applied)
+    }
+
+    fn publish(&mut self) {
+        // The one publication of a batch: readers see all of it or nothing. Release: as the swap of a value.
+        self.published.store(self.applied, Ordering::Release);
+    }
+}
+
+struct World {
+    handoff: Arc<Handoff<usize, (usize, usize)>>,
+    durable: Arc<AtomicUsize>,
+    published: Arc<AtomicUsize>,
+}
+
+impl World {
+    fn new(jobs: usize, waiters: usize) -> Self {
+        let handoff = Arc::new(Handoff::new(Bounds { jobs, bytes: 100, waiters }));
+        Self { handoff, durable: Arc::new(AtomicUsize::new(0)), published: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    fn committer(&self) -> thread::JoinHandle<Vec<usize>> {
+        let handoff = Arc::clone(&self.handoff);
+        let (durable, published) = (Arc::clone(&self.durable), Arc::clone(&self.published));
+        thread::spawn(move || {
+            let mut stages = Recording { durable, published, applied: 0, batches: Vec::new() };
+            serve(&handoff, &mut stages);
+            stages.batches
+        })
+    }
+
+    /// A caller that waits for its answer and then looks at the disk and at the value.
+    fn caller(&self, job: usize) -> thread::JoinHandle<Reply<(usize, usize)>> {
+        let handoff = Arc::clone(&self.handoff);
+        let (durable, published) = (Arc::clone(&self.durable), Arc::clone(&self.published));
+        thread::spawn(move || {
+            let reply = loom::future::block_on(Handoff::submit(&handoff, job, 1, Instant::now));
+            if let Reply::Answer((answered, place)) = reply {
+                assert_eq!(answered, job, "the answer is one's own");
+                assert!(durable.load(Ordering::Relaxed) >= place, "answered before it was durable");
+                assert!(published.load(Ordering::Relaxed) >= place, "answered before it was visible");
+            }
+            reply
+        })
+    }
+}
+
+type Outcomes<T> = std::sync::Arc<std::sync::Mutex<BTreeSet<T>>>;
+
+fn model<T: Ord + Send + 'static>(run: impl Fn() -> T + Send + Sync + 'static) -> BTreeSet<T> {
+    let outcomes: Outcomes<T> = Outcomes::default();
+    let seen = std::sync::Arc::clone(&outcomes);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(move || {
+        let outcome = run();
+        seen.lock().unwrap().insert(outcome);
+    });
+    std::mem::take(&mut *outcomes.lock().unwrap())
+}
+
+#[test]
+fn loom_nobody_is_answered_before_durability_and_nobody_waits_for_ever() {
+    let outcomes = model(|| {
+        let world = World::new(10, 10);
+        let committer = world.committer();
+        let callers = [world.caller(1), world.caller(2)];
+        let places: Vec<_> = callers
+            .into_iter()
+            .map(|caller| match caller.join().unwrap() {
+                Reply::Answer((_, place)) => place,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        world.handoff.close();
+        (committer.join().unwrap(), places)
+    });
+    // One batch of two, or two of one; either caller first.
+    for places in [[1, 2], [2, 1]] {
+        assert!(outcomes.contains(&(vec![2], places.to_vec())), "{outcomes:?}");
+        assert!(outcomes.contains(&(vec![1, 1], places.to_vec())), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn loom_readers_see_whole_batches() {
+    let outcomes = model(|| {
+        let world = World::new(10, 10);
+        let tickets = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
+        let published = Arc::clone(&world.published);
+        let reader = thread::spawn(move || published.load(Ordering::Acquire));
+        let committer = world.committer();
+        world.handoff.close();
+        committer.join().unwrap();
+        drop(tickets);
+        reader.join().unwrap()
+    });
+    assert_eq!(outcomes, BTreeSet::from([0, 2]), "the two jobs were queued together");
+}
+
+#[test]
+fn loom_a_full_queue_lets_the_line_move_up() {
+    let outcomes = model(|| {
+        let world = World::new(1, 10);
+        let committer = world.committer();
+        let callers = [world.caller(1), world.caller(2)];
+        for caller in callers {
+            assert!(matches!(caller.join().unwrap(), Reply::Answer(_)));
+        }
+        world.handoff.close();
+        committer.join().unwrap()
+    });
+    assert_eq!(outcomes, BTreeSet::from([vec![1, 1]]));
+}
+
+#[test]
+fn loom_expiry_and_service_of_a_waiter_exclude_each_other() {
+    let outcomes = model(|| {
+        let world = World::new(1, 10);
+        let mut first = Handoff::submit(&world.handoff, 1, 1, Instant::now);
+        let deadline = Instant::now();
+        let waiter = Handoff::submit(&world.handoff, 2, 1, || deadline);
+        let committer = world.committer();
+        let expirer = {
+            let handoff = Arc::clone(&world.handoff);
+            thread::spawn(move || handoff.expire(deadline))
+        };
+        let served = matches!(loom::future::block_on(waiter), Reply::Answer(_));
+        assert!(matches!(loom::future::block_on(&mut first), Reply::Answer(_)));
+        expirer.join().unwrap();
+        world.handoff.close();
+        let jobs: usize = committer.join().unwrap().iter().sum();
+        assert_eq!(jobs, 1 + usize::from(served), "refused means not done");
+        served
+    });
+    assert_eq!(outcomes, BTreeSet::from([false, true]));
+}
+
+#[test]
+fn loom_leaving_the_line_and_being_served_exclude_each_other() {
+    let outcomes = model(|| {
+        let world = World::new(1, 10);
+        let first = Handoff::submit(&world.handoff, 1, 1, Instant::now);
+        let waiter = Handoff::submit(&world.handoff, 2, 1, Instant::now);
+        let committer = world.committer();
+        drop(waiter);
+        assert!(matches!(loom::future::block_on(first), Reply::Answer(_)));
+        world.handoff.close();
+        committer.join().unwrap().iter().sum::<usize>()
+    });
+    assert_eq!(outcomes, BTreeSet::from([1, 2]));
+}
+
+/// A waker that only notes that it was called, as of a task that is scheduled but doesn't run yet.
+struct Noted(AtomicBool);
+
+impl Wake for Noted {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn loom_every_stored_answer_wakes_even_if_the_first_woken_never_runs() {
+    let outcomes = model(|| {
+        let world = World::new(10, 10);
+        let notes = [1, 2].map(|_| std::sync::Arc::new(Noted(AtomicBool::new(false))));
+        let committer = world.committer();
+        let mut pending = [false; 2];
+        let mut tickets = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
+        for ((ticket, note), pending) in tickets.iter_mut().zip(&notes).zip(&mut pending) {
+            let waker = Waker::from(std::sync::Arc::clone(note));
+            *pending = Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending();
+        }
+        world.handoff.close();
+        committer.join().unwrap();
+        for (note, pending) in notes.iter().zip(pending) {
+            assert!(!pending || note.0.load(Ordering::Relaxed), "a caller was left asleep");
+        }
+        pending
+    });
+    assert!(outcomes.len() >= 3, "answered before and after the first look: {outcomes:?}");
+}

@@ -1,0 +1,491 @@
+//! Reading the log back: what is whole is replayed, a torn tail is cut and reported, damage is refused.
+//!
+//! The rules, and why they suffice, are in `docs/log-format.md`. In short: at most one batch was being written
+//! when the power went, into space that was zero, so
+//! - what follows the last whole batch may be zeros, or a batch of which some sectors or the end are still zero: a tear,
+//!   never acknowledged, which is overwritten with zeros;
+//! - a batch that is there in all its sectors and still wrong, or anything right behind something wrong, is damage;
+//! - after a `Closed` marker only the marker of the next opening can be torn.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use steadfast_memory_api::Seq;
+
+use super::file_log::{Current, FileLog, Position};
+use super::format::{
+    ALIGNMENT, BatchHeader, Broken, Chain, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, Read, SegmentHeader,
+    check_batch, commands, looks_torn, zeros_from,
+};
+use super::segments::{Layout, Prepared, Segments};
+use super::{AppendError, store_file};
+use crate::command::Undecodable;
+use crate::config::{Config, Progress};
+use crate::error::OpenError;
+use crate::fs::File;
+
+/// What was found when a store was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Commands replayed.
+    pub commands: u64,
+    /// Batches read, markers among them.
+    pub batches: u64,
+    /// The last command.
+    pub last_seq: Seq,
+    /// Whether the store had been closed in good order, or is new.
+    pub clean: bool,
+    /// What was cut off the log's end, if anything was.
+    pub cut: Option<TornTail>,
+    /// How often the store has been opened, this time included.
+    pub epoch: u32,
+}
+
+/// The remains of a write that a crash had interrupted; they were never acknowledged, and are zeros now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TornTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where they began.
+    pub offset: u64,
+    /// How far they reached.
+    pub bytes: u64,
+}
+
+/// Gets each batch of commands in order.
+pub(crate) type Visit<'a> = dyn FnMut(&BatchHeader, &[&[u8]]) -> Result<(), Undecodable> + 'a;
+
+impl FileLog {
+    /// Opens the log of the store in `dir`, replays it into `visit`, and marks it as opened.
+    pub(crate) fn open(
+        dir: &Path,
+        config: &Config,
+        visit: &mut Visit<'_>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let file_system = &config.file_system;
+        let layout = Layout {
+            file_system: Arc::clone(file_system),
+            dir: dir.join("log"),
+            segment_bytes: config.log.segment_bytes,
+        };
+        let known_id = store_file::read(&**file_system, dir)?;
+        let create = OpenError::io(&layout.dir, "create");
+        file_system.create_dir_all(&layout.dir).map_err(create)?;
+        let numbers = segment_numbers(&layout, known_id.is_some())?;
+
+        let store_id = known_id.unwrap_or_else(new_store_id);
+        let mut reader = Reader::new(&layout, store_id, known_id.is_some(), config);
+        let tail = reader.read(&numbers, visit)?;
+        if known_id.is_some() && reader.batches == 0 {
+            return Err(reader.damaged(1, 0, "the log is empty, but the store has been open before"));
+        }
+        let position = reader.position;
+        let segments = Segments::new(layout.clone(), tail.found, tail.next, config.log.segments_ahead)
+            .map_err(OpenError::io(&layout.dir, "start the thread that prepares segments in"))?;
+        let mut log = Self::new(segments, &layout, tail.current, position, config.limits.batch_bytes);
+        log.mark_opened(config.clock.now_ms()).map_err(|error| match error {
+            AppendError::NoRoom(error) | AppendError::Unknown(error) => {
+                OpenError::io(&layout.dir, "write to")(error)
+            }
+        })?;
+        if known_id.is_none() {
+            store_file::write(&**file_system, dir, position.store_id)?;
+        }
+        let recovery = Recovery {
+            commands: position.last_seq,
+            batches: reader.batches,
+            last_seq: Seq::new(position.last_seq),
+            clean: matches!(reader.last_kind, None | Some(Kind::Closed)) && reader.cut.is_none(),
+            cut: reader.cut,
+            epoch: position.epoch + 1,
+        };
+        Ok((log, recovery))
+    }
+}
+
+/// The numbers of the segments that are there: 1, 2, … without a gap.
+fn segment_numbers(layout: &Layout, store_is_known: bool) -> Result<Vec<u64>, OpenError> {
+    let dir = &layout.dir;
+    let names = layout.file_system.list(dir).map_err(OpenError::io(dir, "list"))?;
+    for name in names.iter().filter(|name| Layout::is_temporary(name)) {
+        let path = dir.join(name);
+        layout.file_system.remove(&path).map_err(OpenError::io(&path, "remove"))?;
+    }
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| Layout::number(name)).collect();
+    numbers.sort_unstable();
+    let missing = |number: u64| OpenError::Damaged {
+        file: layout.path(number),
+        offset: 0,
+        seq: Seq::new(0),
+        detail: "the segment is missing".into(),
+    };
+    if numbers.is_empty() && store_is_known {
+        return Err(missing(1));
+    }
+    match numbers.iter().zip(1..).find(|(found, expected)| **found != *expected) {
+        Some((_, expected)) => Err(missing(expected)),
+        None => Ok(numbers),
+    }
+}
+
+/// 128 bits that no other store has, from the operating system's seeds of std's hash maps.
+fn new_store_id() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
+    half(1) << 64 | half(2)
+}
+
+struct Reader<'a> {
+    layout: &'a Layout,
+    config: &'a Config,
+    /// Whether `position.store_id` is known, rather than made up for a store that may be new.
+    store_is_known: bool,
+    position: Position,
+    batches: u64,
+    last_kind: Option<Kind>,
+    cut: Option<TornTail>,
+}
+
+/// What is to be written next.
+struct Tail {
+    /// The segment to go on in; none: a new one is begun.
+    current: Option<Current>,
+    /// Segments of zeros, in the order of their numbers, `next` first.
+    found: VecDeque<Prepared>,
+    /// The number of the next segment to be begun.
+    next: u64,
+}
+
+/// How a segment ends.
+enum End {
+    /// With a `Continued` marker.
+    Continued,
+    /// The log ends at this offset.
+    Here(usize),
+}
+
+impl<'a> Reader<'a> {
+    fn new(layout: &'a Layout, store_id: u128, store_is_known: bool, config: &'a Config) -> Self {
+        let position =
+            Position { store_id, chain: Chain::start(store_id), last_seq: 0, epoch: 0, time_ms: 0 };
+        Self { layout, config, store_is_known, position, batches: 0, last_kind: None, cut: None }
+    }
+
+    /// Reads all segments and cuts what is torn.
+    fn read(&mut self, numbers: &[u64], visit: &mut Visit<'_>) -> Result<Tail, OpenError> {
+        let files: Vec<_> = numbers.iter().map(|number| self.open(*number)).collect::<Result<_, _>>()?;
+        let bytes_total = files.iter().map(|(_, length)| length).sum();
+        let mut bytes_read = 0;
+        let mut tail: Option<Tail> = None;
+        let mut bytes = Vec::new();
+        for (&number, (file, length)) in numbers.iter().zip(files) {
+            bytes.resize(length as usize, 0);
+            let path = self.layout.path(number);
+            let read = file.read_at(&mut bytes, 0).map_err(OpenError::io(&path, "read"))?;
+            bytes.truncate(read);
+            match &mut tail {
+                Some(tail) => self.check_prepared(number, file, &bytes, tail)?,
+                None => {
+                    if let End::Here(offset) = self.read_segment(number, &bytes, visit)? {
+                        self.cut_tail(number, &*file, &bytes, offset)?;
+                        let mut begun = Tail { current: None, found: VecDeque::new(), next: number };
+                        if offset == 0 {
+                            self.keep_prepared(number, file, length, &mut begun)?;
+                        } else {
+                            begun.current = Some(Current { file, bytes: length, offset: offset as u64 });
+                            begun.next = number + 1;
+                        }
+                        tail = Some(begun);
+                    }
+                }
+            }
+            bytes_read += length;
+            let seq = Seq::new(self.position.last_seq);
+            (self.config.on_progress)(Progress { bytes: bytes_read, bytes_total, seq });
+        }
+        let missing = "the segment is missing, the one before it says that the log goes on in it";
+        match tail {
+            Some(tail) => Ok(tail),
+            None if numbers.is_empty() => Ok(Tail { current: None, found: VecDeque::new(), next: 1 }),
+            None => Err(self.damaged(numbers.len() as u64 + 1, 0, missing)),
+        }
+    }
+
+    fn open(&self, number: u64) -> Result<(Box<dyn File>, u64), OpenError> {
+        let path = self.layout.path(number);
+        let file = self.layout.file_system.open(&path).map_err(OpenError::io(&path, "open"))?;
+        let length = file.len().map_err(OpenError::io(&path, "measure"))?;
+        // A length is believed before memory is taken for it only within what a segment can have.
+        if length > 1 << 30 {
+            return Err(self.damaged(number, 1 << 30, "the file is longer than any segment"));
+        }
+        Ok((file, length))
+    }
+
+    fn damaged(&self, number: u64, offset: usize, detail: impl Into<String>) -> OpenError {
+        OpenError::Damaged {
+            file: self.layout.path(number),
+            offset: offset as u64,
+            seq: Seq::new(self.position.last_seq),
+            detail: detail.into(),
+        }
+    }
+
+    fn read_segment(&mut self, number: u64, bytes: &[u8], visit: &mut Visit<'_>) -> Result<End, OpenError> {
+        let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(self.damaged(number, bytes.len(), "the file is shorter than a segment's header"));
+        };
+        let header = match SegmentHeader::read(head) {
+            Read::Header(header) => header,
+            Read::Newer(found) => {
+                let file = self.layout.path(number);
+                return Err(OpenError::NewerFormat { file, found, supported: FORMAT });
+            }
+            Read::Zeros | Read::Other => {
+                self.check_tail(number, bytes, 0, head)?;
+                return Ok(End::Here(0));
+            }
+        };
+        self.check_segment_header(number, bytes.len(), &header)?;
+        let mut offset = HEADER_BYTES;
+        loop {
+            let Some(head) = bytes.get(offset..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) else {
+                // Less than a header is left. A batch always leaves room for a marker, so nothing was begun here.
+                return Err(self.damaged(
+                    number,
+                    offset,
+                    "the segment is full and doesn't tell where the log goes on",
+                ));
+            };
+            let (header, body_crc) = match BatchHeader::read(head) {
+                Read::Header(header) => header,
+                Read::Newer(kind) => {
+                    return Err(self.damaged(number, offset, format!("a batch of the unknown kind {kind}")));
+                }
+                Read::Zeros | Read::Other => {
+                    self.check_tail(number, bytes, offset, head)?;
+                    return Ok(End::Here(offset));
+                }
+            };
+            let Some(batch) = bytes.get(offset..offset + header.total_bytes()) else {
+                return Err(self.damaged(number, offset, "a batch reaches over the segment's end"));
+            };
+            let chain = match check_batch(batch, &header, body_crc) {
+                Ok(chain) => chain,
+                Err(broken) => {
+                    self.check_torn_batch(number, bytes, offset, batch, broken)?;
+                    return Ok(End::Here(offset));
+                }
+            };
+            self.check_place(number, offset, &header)?;
+            let commands = commands(batch, &header)
+                .ok_or_else(|| self.damaged(number, offset, "the commands' lengths don't fit the batch"))?;
+            if !commands.is_empty() {
+                visit(&header, &commands)
+                    .map_err(|Undecodable(detail)| self.damaged(number, offset, detail))?;
+            }
+            self.batches += 1;
+            self.last_kind = Some(header.kind);
+            self.position = Position {
+                chain,
+                last_seq: self.position.last_seq + commands.len() as u64,
+                epoch: header.epoch,
+                time_ms: header.time_ms,
+                ..self.position
+            };
+            offset += batch.len();
+            if header.kind == Kind::Continued {
+                return match zeros_from(&bytes[offset..]) {
+                    0 => Ok(End::Continued),
+                    _ => {
+                        Err(self.damaged(number, offset, "there is something behind the end of the segment"))
+                    }
+                };
+            }
+        }
+    }
+
+    fn check_segment_header(
+        &mut self,
+        number: u64,
+        length: usize,
+        header: &SegmentHeader,
+    ) -> Result<(), OpenError> {
+        if self.batches == 0 && !self.store_is_known {
+            // A crash came between the first segment and the file that names the store.
+            self.store_is_known = true;
+            self.position.store_id = header.store_id;
+            self.position.chain = Chain::start(header.store_id);
+        }
+        let detail = if header.store_id != self.position.store_id {
+            format!("the segment belongs to another store, {:032x}", header.store_id)
+        } else if header.number != number {
+            format!("this is segment {}", header.number)
+        } else if header.bytes != length as u64 {
+            format!("the file has {length} bytes, the segment has {}", header.bytes)
+        } else if header.first_seq != self.position.last_seq + 1 || header.chain != self.position.chain {
+            "the segment doesn't follow the one before it".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(self.damaged(number, length.min(header.bytes as usize), detail))
+    }
+
+    /// A whole batch: is it the next one?
+    fn check_place(&self, number: u64, offset: usize, header: &BatchHeader) -> Result<(), OpenError> {
+        let position = &self.position;
+        let expected_epoch = position.epoch + u32::from(header.kind == Kind::Opened);
+        let detail = if header.chain != position.chain || header.first_seq != position.last_seq + 1 {
+            "the batch doesn't follow the one before it"
+        } else if header.watermark != position.last_seq || header.time_ms < position.time_ms {
+            "the batch contradicts the one before it"
+        } else if header.epoch != expected_epoch || (header.kind != Kind::Commands && header.count != 0) {
+            "the batch contradicts its kind"
+        } else if self.last_kind == Some(Kind::Closed)
+            && !matches!(header.kind, Kind::Opened | Kind::Continued)
+        {
+            "the batch was written after the store was closed"
+        } else {
+            return Ok(());
+        };
+        Err(self.damaged(number, offset, detail))
+    }
+
+    /// At `offset` there is no whole header: is this where the log ends?
+    fn check_tail(
+        &self,
+        number: u64,
+        bytes: &[u8],
+        offset: usize,
+        head: &[u8; HEADER_BYTES],
+    ) -> Result<(), OpenError> {
+        let rest = &bytes[offset..];
+        if zeros_from(rest) == 0 {
+            return Ok(());
+        }
+        if !looks_torn(head, offset) {
+            return Err(self.damaged(
+                number,
+                offset,
+                "a header is wrong in a way that no interrupted write explains",
+            ));
+        }
+        self.check_rest(number, bytes, offset, offset + ALIGNMENT)
+    }
+
+    /// At `offset` there is a batch with a right header and a wrong body or footer: was it being written?
+    fn check_torn_batch(
+        &self,
+        number: u64,
+        bytes: &[u8],
+        offset: usize,
+        batch: &[u8],
+        broken: Broken,
+    ) -> Result<(), OpenError> {
+        if !looks_torn(batch, offset) {
+            let part = if broken == Broken::Body { "body" } else { "footer" };
+            let detail = format!("a batch's {part} is wrong in a way that no interrupted write explains");
+            return Err(self.damaged(number, offset, detail));
+        }
+        let end = offset + batch.len();
+        if zeros_from(&bytes[end..]) > 0 {
+            return Err(self.damaged(
+                number,
+                end,
+                "there is something behind a batch that was never finished",
+            ));
+        }
+        self.check_rest(number, bytes, offset, end)
+    }
+
+    /// What is torn at `offset` may be cut only if nothing proves that it had been whole: no header behind it, and
+    /// no clean close before it.
+    fn check_rest(&self, number: u64, bytes: &[u8], offset: usize, from: usize) -> Result<(), OpenError> {
+        let end = offset + zeros_from(&bytes[offset..]);
+        if self.last_kind == Some(Kind::Closed) && end > offset + MARKER_BYTES {
+            return Err(self.damaged(
+                number,
+                offset,
+                "there is something behind the end of a store that was closed",
+            ));
+        }
+        if let Some(later) = find_batch(&bytes[..end], from) {
+            return Err(self.damaged(
+                number,
+                offset,
+                format!("a batch is missing, there is a later one at byte {later}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Overwrites what is torn with zeros, as the log's space is behind its end.
+    fn cut_tail(
+        &mut self,
+        number: u64,
+        file: &dyn File,
+        bytes: &[u8],
+        offset: usize,
+    ) -> Result<(), OpenError> {
+        let length = zeros_from(&bytes[offset..]);
+        if length == 0 {
+            return Ok(());
+        }
+        let path = self.layout.path(number);
+        file.write_all_at(&vec![0; length], offset as u64)
+            .map_err(OpenError::io(&path, "cut the torn tail of"))?;
+        file.sync_data().map_err(OpenError::io(&path, "sync"))?;
+        self.cut = Some(TornTail { file: path, offset: offset as u64, bytes: length as u64 });
+        Ok(())
+    }
+
+    /// A segment behind the log's end: it may hold nothing.
+    fn check_prepared(
+        &mut self,
+        number: u64,
+        file: Box<dyn File>,
+        bytes: &[u8],
+        tail: &mut Tail,
+    ) -> Result<(), OpenError> {
+        let length = zeros_from(bytes);
+        if length > 0 {
+            let is_header =
+                bytes.first_chunk().is_some_and(|head| matches!(SegmentHeader::read(head), Read::Header(_)));
+            if is_header || find_batch(&bytes[..length], 0).is_some() {
+                return Err(self.damaged(number, 0, "the segment holds batches, but the log ends before it"));
+            }
+            // Never written by the log: some bits have turned where nothing was kept.
+            self.cut_tail(number, &*file, bytes, 0)?;
+        }
+        self.keep_prepared(number, file, bytes.len() as u64, tail)
+    }
+
+    /// Uses a segment of zeros if it has the length that it would get now; else it is removed, to be made anew, and
+    /// with it all behind it.
+    fn keep_prepared(
+        &self,
+        number: u64,
+        file: Box<dyn File>,
+        length: u64,
+        tail: &mut Tail,
+    ) -> Result<(), OpenError> {
+        let follows = number == tail.next + tail.found.len() as u64;
+        if follows && length == self.layout.bytes(number) {
+            tail.found.push_back(Prepared { number, bytes: length, file });
+            return Ok(());
+        }
+        let path = self.layout.path(number);
+        self.layout.file_system.remove(&path).map_err(OpenError::io(&path, "remove"))
+    }
+}
+
+/// The first place from `from` on where a header of a batch stands.
+fn find_batch(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len().saturating_sub(HEADER_BYTES - 1)).step_by(ALIGNMENT).find(|at| {
+        let head = bytes[*at..].first_chunk().expect("the range ends a header before the end");
+        matches!(BatchHeader::read(head), Read::Header(_))
+    })
+}

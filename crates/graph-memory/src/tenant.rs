@@ -1,0 +1,275 @@
+//! A tenant's handle, and a view of it at one moment.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use steadfast_memory_api::{
+    Allocate, Answer, Delete, Hit, Hits, Id, Limits, Memory, MemoryError, Patch, Record, Search, Seq,
+    TenantStats, Version,
+};
+
+use crate::apply::Effect;
+use crate::command::Draft;
+use crate::committer::TenantCell;
+use crate::store::Store;
+use crate::text::bm25;
+use crate::validate;
+use crate::value::{Entry, TenantValue, fold};
+use crate::waiting::block_on;
+
+/// One tenant of a [`GraphMemory`](crate::GraphMemory). Cheap to clone and to share.
+///
+/// The methods are those of [`Memory`]; see there for errors and cancel safety. Each has a `_blocking` twin.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    shared: Arc<Shared>,
+    queue_wait: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Arc<Store>,
+    name: Box<str>,
+    /// Known from the first time that the tenant was found to be there.
+    cell: OnceLock<Arc<TenantCell>>,
+}
+
+impl Tenant {
+    pub(crate) fn new(store: Arc<Store>, name: &str) -> Self {
+        let queue_wait = store.limits.queue_wait;
+        Self { shared: Arc::new(Shared { store, name: name.into(), cell: OnceLock::new() }), queue_wait }
+    }
+
+    /// The tenant's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The same tenant, for changes that wait at most `wait` for a place in a full queue, then fail with
+    /// [`Overloaded`](MemoryError::Overloaded). Unless set, [`Limits::queue_wait`].
+    #[must_use]
+    pub fn with_queue_wait(mut self, wait: Duration) -> Self {
+        self.queue_wait = wait;
+        self
+    }
+
+    /// The tenant as it is now, and as it stays in this view whatever is written later.
+    ///
+    /// # Errors
+    /// `UnknownTenant`, `Closed`.
+    pub fn view(&self) -> Result<View, MemoryError> {
+        self.shared.store.check_open()?;
+        let cell = self.cell().ok_or_else(|| self.unknown())?;
+        Ok(View { value: cell.value.load_full(), limits: Arc::clone(&self.shared.store) })
+    }
+
+    /// [`allocate`](Memory::allocate), waiting on this thread.
+    ///
+    /// # Errors
+    /// As for `allocate`.
+    pub fn allocate_blocking(&self, request: Allocate) -> Result<Answer, MemoryError> {
+        block_on(self.allocate(request))
+    }
+
+    /// [`update`](Memory::update), waiting on this thread.
+    ///
+    /// # Errors
+    /// As for `update`.
+    pub fn update_blocking(
+        &self,
+        id: Id,
+        if_version: Option<Version>,
+        patch: Patch,
+    ) -> Result<Answer, MemoryError> {
+        block_on(self.update(id, if_version, patch))
+    }
+
+    /// [`delete`](Memory::delete), waiting on this thread.
+    ///
+    /// # Errors
+    /// As for `delete`.
+    pub fn delete_blocking(&self, request: impl Into<Delete> + Send) -> Result<Answer, MemoryError> {
+        block_on(self.delete(request))
+    }
+
+    /// [`get`](Memory::get), which never waits.
+    ///
+    /// # Errors
+    /// As for `get`.
+    pub fn get_blocking(&self, id: Id) -> Result<Arc<Record>, MemoryError> {
+        self.view()?.get(id)
+    }
+
+    /// [`get_by_slug`](Memory::get_by_slug), which never waits.
+    ///
+    /// # Errors
+    /// As for `get_by_slug`.
+    pub fn get_by_slug_blocking(&self, slug: &str) -> Result<Arc<Record>, MemoryError> {
+        self.view()?.get_by_slug(slug)
+    }
+
+    /// [`search`](Memory::search), on this thread.
+    ///
+    /// # Errors
+    /// As for `search`.
+    #[expect(clippy::needless_pass_by_value, reason = "the same signature as the async twin")]
+    pub fn search_blocking(&self, request: Search) -> Result<Hits, MemoryError> {
+        self.view()?.search(&request)
+    }
+
+    /// [`stats`](Memory::stats), which never waits.
+    ///
+    /// # Errors
+    /// As for `stats`.
+    pub fn stats_blocking(&self) -> Result<TenantStats, MemoryError> {
+        Ok(self.view()?.stats())
+    }
+
+    fn unknown(&self) -> MemoryError {
+        MemoryError::UnknownTenant { tenant: self.name().into() }
+    }
+
+    fn cell(&self) -> Option<&Arc<TenantCell>> {
+        if let Some(cell) = self.shared.cell.get() {
+            return Some(cell);
+        }
+        let cell =
+            self.shared.store.published.tenants.get(self.name()).map(|cell| Arc::clone(cell.value()))?;
+        Some(self.shared.cell.get_or_init(|| cell))
+    }
+
+    /// The tenant's number, if it is there.
+    fn number(&self) -> Result<u32, MemoryError> {
+        self.cell().map(|cell| cell.number).ok_or_else(|| self.unknown())
+    }
+
+    async fn number_or_create(&self) -> Result<u32, MemoryError> {
+        if let Some(cell) = self.cell() {
+            return Ok(cell.number);
+        }
+        let draft = Draft::create_tenant(self.name(), self.shared.store.limits.tenants);
+        match self.shared.store.commit(draft, 0, self.queue_wait).await? {
+            Effect::Tenant { number } => Ok(number),
+            effect => Err(effect.into_result(self.name(), None).err().unwrap_or_else(|| self.unknown())),
+        }
+    }
+
+    async fn commit(&self, draft: Draft, number: u32, slug: Option<String>) -> Result<Answer, MemoryError> {
+        let effect = self.shared.store.commit(draft, number, self.queue_wait).await?;
+        effect.into_result(self.name(), slug)
+    }
+}
+
+impl Memory for Tenant {
+    async fn allocate(&self, request: Allocate) -> Result<Answer, MemoryError> {
+        validate::allocate(&request, &self.shared.store.limits)?;
+        let number = self.number_or_create().await?;
+        let slug = request.slug.clone();
+        self.commit(Draft::allocate(request), number, slug).await
+    }
+
+    async fn update(&self, id: Id, if_version: Option<Version>, patch: Patch) -> Result<Answer, MemoryError> {
+        let limits = &self.shared.store.limits;
+        validate::patch(&patch, limits)?;
+        let draft = Draft::update(id, if_version, patch, limits.attributes);
+        self.commit(draft, self.number()?, None).await
+    }
+
+    async fn delete(&self, request: impl Into<Delete> + Send) -> Result<Answer, MemoryError> {
+        let draft = Draft::delete(&request.into());
+        self.commit(draft, self.number()?, None).await
+    }
+
+    async fn get(&self, id: Id) -> Result<Arc<Record>, MemoryError> {
+        self.get_blocking(id)
+    }
+
+    async fn get_by_slug(&self, slug: &str) -> Result<Arc<Record>, MemoryError> {
+        self.get_by_slug_blocking(slug)
+    }
+
+    /// Runs where it is polled, and for as long as it takes: in proportion to the tenant's words.
+    async fn search(&self, request: Search) -> Result<Hits, MemoryError> {
+        self.search_blocking(request)
+    }
+
+    async fn stats(&self) -> Result<TenantStats, MemoryError> {
+        self.stats_blocking()
+    }
+}
+
+/// A tenant as it was at one moment: every read of it is of the same state.
+///
+/// Holds on to that state; drop it when it isn't needed any more.
+#[derive(Clone, Debug)]
+pub struct View {
+    value: Arc<TenantValue>,
+    limits: Arc<Store>,
+}
+
+impl View {
+    /// The last change that this view sees.
+    pub fn seq(&self) -> Seq {
+        self.value.seq
+    }
+
+    /// How many memories there are.
+    pub fn len(&self) -> usize {
+        self.value.text().documents() as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory with this id.
+    ///
+    /// # Errors
+    /// `UnknownId`.
+    pub fn get(&self, id: Id) -> Result<Arc<Record>, MemoryError> {
+        self.value.entry(id).map(record).ok_or(MemoryError::UnknownId { id })
+    }
+
+    /// The memory with this slug, in any spelling that folds to the same.
+    ///
+    /// # Errors
+    /// `UnknownSlug`, `Invalid`.
+    pub fn get_by_slug(&self, slug: &str) -> Result<Arc<Record>, MemoryError> {
+        validate::slug(slug, self.limits())?;
+        let entry = self.value.by_slug(&fold(slug));
+        entry.map(record).ok_or_else(|| MemoryError::UnknownSlug { slug: slug.into() })
+    }
+
+    /// All memories in the order of their ids.
+    pub fn records(&self) -> impl Iterator<Item = Arc<Record>> {
+        self.value.live().map(record)
+    }
+
+    /// The memories whose text fits the query best.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn search(&self, request: &Search) -> Result<Hits, MemoryError> {
+        let keys = validate::search(request, self.limits())?;
+        let (ranked, matched) = bm25::search(self.value.text(), &keys, request.k);
+        let hit = |scored: bm25::Scored| {
+            let entry = self.value.entry(Id::new(scored.id))?;
+            Some(Hit { record: record(entry), score: scored.score })
+        };
+        Ok(Hits { hits: ranked.into_iter().filter_map(hit).collect(), matched, seq: self.seq() })
+    }
+
+    /// The tenant in numbers.
+    pub fn stats(&self) -> TenantStats {
+        self.value.stats()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits.limits
+    }
+}
+
+fn record(entry: &Entry) -> Arc<Record> {
+    Arc::clone(&entry.record)
+}

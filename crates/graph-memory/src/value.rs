@@ -1,0 +1,22 @@
+//! A tenant's state as one immutable value.
+//!
+//! The committer makes the next value from the last one and publishes it with one swap; a reader loads it
+//! once and has a consistent cut of everything for as long as it likes. A clone copies a few pointers: all that
+//! is large is shared.
+
+#[cfg(not(steadfast_loom))]
+mod radix;
+#[cfg(not(steadfast_loom))]
+mod requests;
+mod slugs;
+#[cfg(not(steadfast_loom))]
+mod tenant;
+
+pub(crate) use slugs::{SlugTable, fold};
+
+#[cfg(not(steadfast_loom))]
+pub(crate) use radix::Radix;
+#[cfg(not(steadfast_loom))]
+pub(crate) use requests::{Request, RequestWindow, Seen};
+#[cfg(not(steadfast_loom))]
+pub(crate) use tenant::{Entry, TenantValue};

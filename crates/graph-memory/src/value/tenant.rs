@@ -1,0 +1,177 @@
+//! The value of a tenant: its records, slugs and text index as of one sequence number.
+
+use std::sync::Arc;
+
+use steadfast_memory_api::{AttributeValue, Id, Record, Seq, TenantStats};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::text::{Place, TextIndex};
+use crate::value::{Radix, SlugTable};
+
+/// A memory in a value.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) record: Arc<Record>,
+    /// The slug as compared, where it isn't the slug as written.
+    pub(crate) folded: Option<Arc<str>>,
+    pub(crate) place: Place,
+    /// Words of the text, as the index counts them.
+    pub(crate) words: u32,
+}
+
+impl Entry {
+    fn folded(&self) -> Option<&str> {
+        self.folded.as_deref().or(self.record.slug.as_deref())
+    }
+}
+
+/// A tenant's state after the command `seq`.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantValue {
+    pub(crate) seq: Seq,
+    /// By id, counted from 1; none for a memory that was deleted.
+    entries: Radix<Option<Entry>>,
+    slugs: Arc<SlugTable>,
+    /// Entries that the slug table holds, the dead ones among them.
+    slug_entries: usize,
+    slugs_live: u64,
+    text: TextIndex,
+    /// The hash of the remembered requests, which readers have no use for.
+    pub(crate) requests_hash: u64,
+}
+
+impl TenantValue {
+    pub(crate) fn new() -> Self {
+        Self {
+            seq: Seq::new(0),
+            entries: Radix::default(),
+            slugs: Arc::new(SlugTable::with_capacity(16)),
+            slug_entries: 0,
+            slugs_live: 0,
+            text: TextIndex::default(),
+            requests_hash: 0,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &TextIndex {
+        &self.text
+    }
+
+    pub(crate) fn entry(&self, id: Id) -> Option<&Entry> {
+        let index = usize::try_from(id.get().checked_sub(1)?).ok()?;
+        self.entries.get(index)?.as_ref()
+    }
+
+    /// The memory whose slug folds to `folded`.
+    pub(crate) fn by_slug(&self, folded: &str) -> Option<&Entry> {
+        let mut entries = self.slugs.candidates(folded).filter_map(|id| self.entry(Id::new(id)));
+        entries.find(|entry| entry.folded() == Some(folded))
+    }
+
+    /// All memories in the order of their ids.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().flatten()
+    }
+
+    pub(crate) fn stats(&self) -> TenantStats {
+        let created = self.entries.len() as u64;
+        TenantStats::new(self.text.documents(), created, self.slugs_live, self.text.words(), self.seq)
+    }
+
+    /// The id that the next memory gets.
+    pub(crate) fn next_id(&self) -> Id {
+        Id::new(self.entries.len() as u64 + 1)
+    }
+
+    /// Adds the memory `next_id`; `folded` is its slug as compared.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        let id = entry.record.id;
+        debug_assert_eq!(id, self.next_id());
+        if let Some(folded) = entry.folded() {
+            self.make_room_for_slug();
+            self.slugs.insert(folded, id.get());
+            self.slug_entries += 1;
+            self.slugs_live += 1;
+        }
+        self.entries.push(Some(entry));
+    }
+
+    /// Puts a document into the text index.
+    pub(crate) fn index_text(&mut self, id: Id, terms: &crate::text::tokens::DocumentTerms) -> Place {
+        self.text.insert(id.get(), terms)
+    }
+
+    /// Takes a document out of the text index.
+    pub(crate) fn unindex_text(&mut self, place: Place, words: u32) {
+        self.text.remove(place, words);
+    }
+
+    /// Replaces a memory that is there by another version of it.
+    pub(crate) fn replace(&mut self, entry: Entry) {
+        self.entries.replace(entry.record.id.get() as usize - 1, Some(entry));
+    }
+
+    /// Removes a memory that is there.
+    pub(crate) fn remove(&mut self, id: Id) {
+        let Some(entry) = self.entry(id) else { return };
+        let (place, words, has_slug) = (entry.place, entry.words, entry.record.slug.is_some());
+        self.slugs_live -= u64::from(has_slug);
+        self.text.remove(place, words);
+        self.entries.replace(id.get() as usize - 1, None);
+    }
+
+    /// A larger table, of what is live, once this one is full; older values keep the old one.
+    fn make_room_for_slug(&mut self) {
+        if self.slug_entries < self.slugs.room() {
+            return;
+        }
+        let capacity = (self.slugs_live as usize + 1).next_power_of_two() * 4;
+        let table = SlugTable::with_capacity(capacity.max(16));
+        let slugs = self.live().filter_map(|entry| Some((entry.folded()?, entry.record.id.get())));
+        slugs.for_each(|(folded, id)| table.insert(folded, id));
+        self.slug_entries = self.slugs_live as usize;
+        self.slugs = Arc::new(table);
+    }
+
+    /// Feeds all that the log determines into `hasher`: not the indexes, which are derived.
+    pub(crate) fn hash_into(&self, hasher: &mut Xxh3) {
+        for number in [self.seq.get(), self.entries.len() as u64, self.slugs_live, self.requests_hash] {
+            hasher.update(&number.to_le_bytes());
+        }
+        for entry in self.live() {
+            hash_record(&entry.record, entry.folded(), hasher);
+        }
+    }
+}
+
+fn hash_record(record: &Record, folded: Option<&str>, hasher: &mut Xxh3) {
+    let mut text = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    text(record.slug.as_deref().unwrap_or("\0"));
+    text(folded.unwrap_or("\0"));
+    text(&record.kind);
+    text(&record.text);
+    for (name, value) in record.attributes.iter() {
+        text(name);
+        match value {
+            AttributeValue::Bool(value) => text(if *value { "\x01b" } else { "\0b" }),
+            AttributeValue::Int(value) => text(&format!("i{value}")),
+            AttributeValue::Float(value) => text(&format!("f{:x}", value.to_bits())),
+            AttributeValue::Text(value) => text(value),
+            _ => unreachable!("all kinds of values that this workspace has are listed"),
+        }
+    }
+    for number in [
+        record.id.get(),
+        record.version.get(),
+        record.attributes.len() as u64,
+        u64::from(record.importance.to_bits()),
+        record.created_ms,
+        record.updated_ms,
+        record.seq.get(),
+    ] {
+        hasher.update(&number.to_le_bytes());
+    }
+}

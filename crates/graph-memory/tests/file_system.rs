@@ -1,0 +1,429 @@
+//! The contract of `FileSystem`, run over the operating system's files and over the simulated disk; and what
+//! the simulated disk keeps when it crashes.
+
+mod simulated_disk;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use simulated_disk::{Dice, Kept, Operation, SECTOR_BYTES, SimulatedDisk, Survival};
+use steadfast_graph_memory::fs::{File, FileSystem, RealFileSystem};
+
+/// One clause of the contract; the directory is there and empty.
+type Clause = fn(&dyn FileSystem, &Path);
+
+const CONTRACT: &[(&str, Clause)] = &[
+    ("a new file is empty and can be written and read", a_new_file_is_empty_and_can_be_written_and_read),
+    ("reads stop at the end of the file", reads_stop_at_the_end_of_the_file),
+    ("writes lengthen the file and leave the rest alone", writes_lengthen_the_file_and_leave_the_rest_alone),
+    ("all handles see one content", all_handles_see_one_content),
+    ("create_new leaves a file that exists alone", create_new_leaves_a_file_that_exists_alone),
+    ("what is missing is not found", what_is_missing_is_not_found),
+    ("rename replaces and keeps the content", rename_replaces_and_keeps_the_content),
+    ("an open file follows its rename", an_open_file_follows_its_rename),
+    ("a removed name is free again", a_removed_name_is_free_again),
+    ("directories are made with all above them", directories_are_made_with_all_above_them),
+    ("a file is no directory", a_file_is_no_directory),
+    ("list names every entry once", list_names_every_entry_once),
+    ("a lock has one holder", a_lock_has_one_holder),
+    ("syncs change nothing that is seen", syncs_change_nothing_that_is_seen),
+];
+
+fn check_contract(file_system: &dyn FileSystem, base: &Path) {
+    for (at, (clause, check)) in CONTRACT.iter().enumerate() {
+        println!("{clause}");
+        let dir = base.join(format!("clause-{at}"));
+        file_system.create_dir_all(&dir).unwrap();
+        check(file_system, &dir);
+    }
+}
+
+#[test]
+fn the_operating_systems_files_keep_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    check_contract(&RealFileSystem, dir.path());
+}
+
+#[test]
+fn the_simulated_disk_keeps_the_contract() {
+    check_contract(&SimulatedDisk::new(0), Path::new("/"));
+}
+
+#[test]
+fn the_simulated_disk_keeps_the_contract_after_a_loss_of_power() {
+    let disk = SimulatedDisk::new(0);
+    check_contract(&disk, Path::new("/first"));
+    let disk = disk.after_power_loss(&Survival::Random(1));
+    check_contract(&disk, Path::new("/second"));
+}
+
+fn content(file: &dyn File) -> Vec<u8> {
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+fn create(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> Box<dyn File> {
+    let file = fs.create_new(path).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    file
+}
+
+fn kind_of<T>(result: io::Result<T>) -> io::ErrorKind {
+    result.err().expect("it was to be refused").kind()
+}
+
+fn a_new_file_is_empty_and_can_be_written_and_read(fs: &dyn FileSystem, dir: &Path) {
+    let file = fs.create_new(&dir.join("a")).unwrap();
+    assert!(file.is_empty().unwrap());
+    file.write_all_at(b"hello", 0).unwrap();
+    assert_eq!((file.len().unwrap(), content(&*file)), (5, b"hello".to_vec()));
+    assert!(!file.is_empty().unwrap());
+}
+
+fn reads_stop_at_the_end_of_the_file(fs: &dyn FileSystem, dir: &Path) {
+    let file = create(fs, &dir.join("a"), b"0123456789");
+    let mut buffer = [b'.'; 8];
+    assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 4);
+    assert_eq!(&buffer, b"6789....");
+    assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 0);
+    assert_eq!(file.read_at(&mut buffer, 1 << 40).unwrap(), 0);
+    assert_eq!(file.read_at(&mut [], 3).unwrap(), 0);
+}
+
+fn writes_lengthen_the_file_and_leave_the_rest_alone(fs: &dyn FileSystem, dir: &Path) {
+    let file = create(fs, &dir.join("a"), b"0123456789");
+    file.write_all_at(b"ab", 4).unwrap();
+    file.write_all_at(b"xyz", 9).unwrap();
+    assert_eq!(content(&*file), b"0123ab678xyz");
+    file.write_all_at(b"!", 14).unwrap();
+    assert_eq!(content(&*file), b"0123ab678xyz\0\0!");
+    file.write_all_at(b"", 100).unwrap();
+    assert_eq!(file.len().unwrap(), 15);
+}
+
+fn all_handles_see_one_content(fs: &dyn FileSystem, dir: &Path) {
+    let path = dir.join("a");
+    let (first, second) = (create(fs, &path, b"one"), fs.open(&path).unwrap());
+    second.write_all_at(b"two and", 0).unwrap();
+    first.write_all_at(b" three", 7).unwrap();
+    assert_eq!(content(&*second), b"two and three");
+    assert_eq!(content(&*fs.open(&path).unwrap()), b"two and three");
+}
+
+fn create_new_leaves_a_file_that_exists_alone(fs: &dyn FileSystem, dir: &Path) {
+    let path = dir.join("a");
+    create(fs, &path, b"kept");
+    assert_eq!(kind_of(fs.create_new(&path)), io::ErrorKind::AlreadyExists);
+    assert_eq!(content(&*fs.open(&path).unwrap()), b"kept");
+}
+
+fn what_is_missing_is_not_found(fs: &dyn FileSystem, dir: &Path) {
+    let missing = dir.join("missing");
+    assert_eq!(kind_of(fs.open(&missing)), io::ErrorKind::NotFound);
+    assert_eq!(kind_of(fs.remove(&missing)), io::ErrorKind::NotFound);
+    assert_eq!(kind_of(fs.rename(&missing, &dir.join("a"))), io::ErrorKind::NotFound);
+    assert_eq!(kind_of(fs.list(&missing)), io::ErrorKind::NotFound);
+    assert_eq!(kind_of(fs.create_new(&missing.join("a"))), io::ErrorKind::NotFound);
+    assert_eq!(kind_of(fs.lock(&missing.join("a"))), io::ErrorKind::NotFound);
+    assert!(fs.list(dir).unwrap().is_empty());
+}
+
+fn rename_replaces_and_keeps_the_content(fs: &dyn FileSystem, dir: &Path) {
+    let (from, to) = (dir.join("from"), dir.join("to"));
+    create(fs, &from, b"new");
+    create(fs, &to, b"old");
+    fs.rename(&from, &to).unwrap();
+    assert_eq!(fs.list(dir).unwrap(), ["to"]);
+    assert_eq!(content(&*fs.open(&to).unwrap()), b"new");
+}
+
+fn an_open_file_follows_its_rename(fs: &dyn FileSystem, dir: &Path) {
+    let (from, to) = (dir.join("from"), dir.join("to"));
+    let file = create(fs, &from, b"before");
+    fs.rename(&from, &to).unwrap();
+    file.write_all_at(b"after ", 0).unwrap();
+    assert_eq!(content(&*fs.open(&to).unwrap()), b"after ");
+}
+
+fn a_removed_name_is_free_again(fs: &dyn FileSystem, dir: &Path) {
+    let path = dir.join("a");
+    drop(create(fs, &path, b"gone"));
+    fs.remove(&path).unwrap();
+    assert_eq!(kind_of(fs.open(&path)), io::ErrorKind::NotFound);
+    assert!(content(&*create(fs, &path, b"")).is_empty());
+}
+
+fn directories_are_made_with_all_above_them(fs: &dyn FileSystem, dir: &Path) {
+    fs.create_dir_all(&dir.join("a/b")).unwrap();
+    fs.create_dir_all(&dir.join("a/b/c")).unwrap();
+    fs.create_dir_all(&dir.join("a")).unwrap();
+    assert_eq!(fs.list(dir).unwrap(), ["a"]);
+    assert_eq!(fs.list(&dir.join("a/b")).unwrap(), ["c"]);
+}
+
+fn a_file_is_no_directory(fs: &dyn FileSystem, dir: &Path) {
+    let path = dir.join("a");
+    create(fs, &path, b"kept");
+    let kind = kind_of(fs.create_dir_all(&path));
+    assert!(matches!(kind, io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists), "{kind:?}");
+    assert!(fs.create_dir_all(&path.join("b")).is_err());
+    assert_eq!(content(&*fs.open(&path).unwrap()), b"kept");
+}
+
+fn list_names_every_entry_once(fs: &dyn FileSystem, dir: &Path) {
+    let mut expected: Vec<String> = (0..50).map(|number| format!("{number:04x}")).collect();
+    for name in &expected {
+        create(fs, &dir.join(name), b"");
+    }
+    fs.create_dir_all(&dir.join("sub")).unwrap();
+    expected.push("sub".into());
+    let mut listed = fs.list(dir).unwrap();
+    listed.sort();
+    assert_eq!(listed, expected);
+}
+
+fn a_lock_has_one_holder(fs: &dyn FileSystem, dir: &Path) {
+    let (path, other) = (dir.join("LOCK"), dir.join("OTHER"));
+    let held = fs.lock(&path).unwrap();
+    assert_eq!(kind_of(fs.lock(&path)), io::ErrorKind::WouldBlock);
+    let _other = fs.lock(&other).unwrap();
+    drop(held);
+    let _again = fs.lock(&path).unwrap();
+    assert_eq!(fs.list(dir).unwrap().len(), 2);
+}
+
+fn syncs_change_nothing_that_is_seen(fs: &dyn FileSystem, dir: &Path) {
+    let file = create(fs, &dir.join("a"), b"seen");
+    file.sync_data().unwrap();
+    fs.sync_dir(dir).unwrap();
+    assert_eq!(content(&*file), b"seen");
+    assert_eq!(fs.list(dir).unwrap(), ["a"]);
+    assert!(fs.sync_dir(&dir.join("missing")).is_err());
+}
+
+// What the simulated disk keeps, and what it doesn't.
+
+const DIR: &str = "/d";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// A disk with the directory and, in it, a durable file `a` of `bytes`.
+fn disk_with(bytes: &[u8]) -> (SimulatedDisk, Box<dyn File>) {
+    let disk = SimulatedDisk::new(7);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    let file = create(&disk, &path("a"), bytes);
+    file.sync_data().unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    assert!(!disk.has_unsynced());
+    (disk, file)
+}
+
+/// The content of a file; none if it has no entry.
+fn found(disk: &SimulatedDisk, name: &str) -> Option<Vec<u8>> {
+    disk.open(&path(name)).ok().map(|file| content(&*file))
+}
+
+fn after(disk: &SimulatedDisk, survival: &Survival) -> Option<Vec<u8>> {
+    found(&disk.after_power_loss(survival), "a")
+}
+
+#[test]
+fn synced_data_are_kept_and_unsynced_data_may_be_lost() {
+    let (disk, file) = disk_with(b"old content");
+    file.write_all_at(b"new", 0).unwrap();
+    assert_eq!(after(&disk, &Survival::NothingUnsynced).unwrap(), b"old content");
+    assert_eq!(after(&disk, &Survival::EverythingUnsynced).unwrap(), b"new content");
+
+    let (disk, file) = disk_with(b"old content");
+    file.write_all_at(b"new", 0).unwrap();
+    file.sync_data().unwrap();
+    file.write_all_at(b"lost and longer", 4).unwrap();
+    assert_eq!(after(&disk, &Survival::NothingUnsynced).unwrap(), b"new content");
+}
+
+#[test]
+fn data_are_lost_with_a_name_that_was_not_synced() {
+    let (disk, _) = disk_with(b"");
+    create(&disk, &path("b"), b"synced").sync_data().unwrap();
+    assert_eq!(found(&disk.after_power_loss(&Survival::NothingUnsynced), "b"), None);
+    assert_eq!(found(&disk.after_power_loss(&Survival::EverythingUnsynced), "b").unwrap(), b"synced");
+}
+
+#[test]
+fn a_synced_name_does_not_bring_its_data() {
+    let (disk, _) = disk_with(b"");
+    create(&disk, &path("b"), b"not synced");
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    assert_eq!(found(&disk.after_power_loss(&Survival::NothingUnsynced), "b").unwrap(), b"");
+}
+
+#[test]
+fn renames_and_removals_need_a_sync_of_their_directory() {
+    let (disk, _) = disk_with(b"content");
+    disk.rename(&path("a"), &path("b")).unwrap();
+    let before = disk.after_power_loss(&Survival::NothingUnsynced);
+    assert_eq!((found(&before, "a").unwrap(), found(&before, "b")), (b"content".to_vec(), None));
+    let renamed = disk.after_power_loss(&Survival::EverythingUnsynced);
+    assert_eq!((found(&renamed, "a"), found(&renamed, "b").unwrap()), (None, b"content".to_vec()));
+
+    renamed.remove(&path("b")).unwrap();
+    assert_eq!(found(&renamed, "b"), None);
+    assert_eq!(found(&renamed.after_power_loss(&Survival::NothingUnsynced), "b").unwrap(), b"content");
+    let removed = renamed.after_power_loss(&Survival::EverythingUnsynced);
+    assert_eq!(found(&removed, "b"), None);
+}
+
+#[test]
+fn made_directories_are_durable_at_once() {
+    let disk = SimulatedDisk::new(0);
+    disk.create_dir_all(Path::new("/a/b/c")).unwrap();
+    let disk = disk.after_power_loss(&Survival::NothingUnsynced);
+    assert_eq!(disk.list(Path::new("/a/b")).unwrap(), ["c"]);
+}
+
+#[test]
+fn a_torn_write_leaves_a_prefix_or_sectors() {
+    let sector = SECTOR_BYTES as usize;
+    let write = 100..100 + 3 * SECTOR_BYTES;
+    let bytes = vec![b'n'; 3 * sector];
+    let torn = |kept: Kept| {
+        let (disk, file) = disk_with(&vec![b'o'; 4 * sector]);
+        file.write_all_at(&bytes, 100).unwrap();
+        assert_eq!(disk.last_unsynced_write(), Some(write.clone()));
+        after(&disk, &Survival::LastWrite(kept)).unwrap()
+    };
+    let new_in = |image: &[u8]| {
+        image.iter().enumerate().filter(|(_, byte)| **byte == b'n').map(|(at, _)| at).collect()
+    };
+    let new: Vec<usize> = new_in(&torn(Kept::prefix(7)));
+    assert_eq!(new, (100..107).collect::<Vec<_>>());
+    // The write touches four sectors of the file, the first and the last only in part.
+    let new: Vec<usize> = new_in(&torn(Kept::sectors(&write, |at| at == 0 || at == 2)));
+    assert_eq!(new, (100..sector).chain(2 * sector..3 * sector).collect::<Vec<_>>());
+    let new: Vec<usize> = new_in(&torn(Kept::sectors(&write, |at| at == 3)));
+    assert_eq!(new, (3 * sector..3 * sector + 100).collect::<Vec<_>>());
+}
+
+#[test]
+fn chance_finds_every_sort_of_tear_and_repeats_itself() {
+    let bytes = vec![b'n'; 4 * SECTOR_BYTES as usize];
+    let tear = |seed: u64| {
+        let (disk, file) = disk_with(&[b'o'; 4 * SECTOR_BYTES as usize]);
+        file.write_all_at(&bytes, 0).unwrap();
+        after(&disk, &Survival::Random(seed)).unwrap()
+    };
+    let images: Vec<_> = (0..200).map(tear).collect();
+    let new_sectors = |image: &[u8]| -> Vec<bool> {
+        image.chunks(SECTOR_BYTES as usize).map(|sector| sector.iter().all(|byte| *byte == b'n')).collect()
+    };
+    assert!(images.iter().any(|image| new_sectors(image) == [false; 4]), "never lost");
+    assert!(images.iter().any(|image| new_sectors(image) == [true; 4]), "never whole");
+    assert!(images.iter().any(|image| new_sectors(image) == [false, true, false, true]), "never a hole");
+    let torn_within =
+        |image: &Vec<u8>| image.windows(2).position(|two| two == b"no").is_some_and(|at| (at + 1) % 512 != 0);
+    assert!(images.iter().any(torn_within), "never torn within a sector");
+    assert_eq!(images, (0..200).map(tear).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_planned_operation_fails_and_all_after_it() {
+    let (disk, file) = disk_with(b"old");
+    let held = disk.lock(&path("a")).unwrap();
+    disk.crash_at(disk.operations() + 2);
+    file.write_all_at(b"1st", 0).unwrap();
+    assert!(!disk.has_crashed());
+    assert!(file.write_all_at(b"2nd", 0).is_err());
+    assert!(disk.has_crashed());
+    assert!(file.sync_data().is_err() && file.len().is_err() && disk.list(Path::new(DIR)).is_err());
+
+    // The write in which the power failed may be there as well, and the lock is gone.
+    assert_eq!(after(&disk, &Survival::NothingUnsynced).unwrap(), b"old");
+    assert_eq!(after(&disk, &Survival::LastWrite(Kept::prefix(1))).unwrap(), b"2st");
+    let disk = disk.after_power_loss(&Survival::EverythingUnsynced);
+    assert_eq!(found(&disk, "a").unwrap(), b"2nd");
+    disk.lock(&path("a")).unwrap();
+    assert!(file.len().is_err(), "a handle of before the crash is dead");
+    drop(held);
+}
+
+#[test]
+fn another_process_finds_what_was_written_and_it_is_still_not_synced() {
+    let (disk, file) = disk_with(b"old");
+    file.write_all_at(b"new", 0).unwrap();
+    disk.crash_at(disk.operations() + 1);
+    assert!(file.write_all_at(b"in flight", 3).is_err());
+    let restarted = disk.after_process_death(&Survival::LastWrite(Kept::prefix(3)));
+    assert_eq!(found(&restarted, "a").unwrap(), b"newin ");
+    assert_eq!(after(&restarted, &Survival::NothingUnsynced).unwrap(), b"old");
+}
+
+#[test]
+fn a_failed_sync_loses_data_for_good() {
+    let lost = (0..50).any(|seed| {
+        let disk = SimulatedDisk::new(seed);
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        let file = create(&disk, &path("a"), b"data");
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        disk.fail(Operation::SyncData, 0);
+        assert!(file.sync_data().is_err());
+        assert_eq!(content(&*file), b"data", "readers see it still");
+        file.sync_data().unwrap();
+        after(&disk, &Survival::NothingUnsynced).unwrap() != b"data"
+    });
+    assert!(lost);
+}
+
+#[test]
+fn planned_faults_hit_once_and_only_their_operation() {
+    let (disk, file) = disk_with(b"old");
+    disk.fail(Operation::Write, 1);
+    disk.fail(Operation::Create, 0);
+    file.write_all_at(b"1st", 0).unwrap();
+    assert!(file.write_all_at(b"2nd", 0).is_err());
+    file.write_all_at(b"3rd", 0).unwrap();
+    assert!(disk.create_new(&path("b")).is_err());
+    assert_eq!(found(&disk, "b"), None);
+    disk.create_new(&path("b")).unwrap();
+    disk.fail(Operation::SyncDirectory, 0);
+    assert!(disk.sync_dir(Path::new(DIR)).is_err());
+    disk.sync_dir(Path::new(DIR)).unwrap();
+}
+
+#[test]
+fn a_full_disk_takes_what_fits_until_there_is_room() {
+    let (disk, file) = disk_with(b"old");
+    disk.leave_space(Some(4));
+    assert_eq!(kind_of(file.write_all_at(b"much too long", 0)), io::ErrorKind::StorageFull);
+    assert_eq!(content(&*file), b"much to");
+    file.write_all_at(b"in place", 0).unwrap_err();
+    file.write_all_at(b"placed", 0).unwrap();
+    assert_eq!(kind_of(disk.create_new(&path("b"))), io::ErrorKind::StorageFull);
+    disk.leave_space(Some(10));
+    create(&disk, &path("b"), b"0123456789");
+    disk.leave_space(None);
+    file.write_all_at(&[1; 1000], 0).unwrap();
+}
+
+#[test]
+fn contents_make_the_same_disk_again() {
+    let (disk, _) = disk_with(b"content");
+    disk.create_dir_all(&path("deep/er")).unwrap();
+    create(&disk, &path("deep/er/b"), b"more");
+    let copy = SimulatedDisk::with_contents(&disk.contents());
+    assert_eq!(copy.contents(), disk.contents());
+    assert!(!copy.has_unsynced());
+}
+
+#[test]
+fn dice_repeat_themselves_and_reach_every_side() {
+    let roll = |seed: u64| {
+        let mut dice = Dice::new(seed);
+        (0..100).map(|_| dice.below(6)).collect::<Vec<_>>()
+    };
+    assert_eq!(roll(1), roll(1));
+    assert_ne!(roll(1), roll(2));
+    assert!((0..6).all(|side| roll(3).contains(&side)));
+}

@@ -1,0 +1,101 @@
+//! What a caller gets back.
+
+use std::sync::Arc;
+
+use crate::{Attributes, Id, Seq, Version};
+
+/// What became of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// A new memory.
+    Created,
+    /// The slug named this memory already; it was left as it was.
+    Existing,
+    /// A new version of the memory.
+    Updated,
+    /// The memory is gone.
+    Deleted,
+}
+
+/// The answer to a change: it is on disk, and every later read sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The memory.
+    pub id: Id,
+    /// Its version after the change (of a deletion: the last one that it had).
+    pub version: Version,
+    /// What was done.
+    pub outcome: Outcome,
+    /// Where in the log it was done. A request that is sent again gets the answer of the first time,
+    /// with that time's sequence number.
+    pub seq: Seq,
+}
+
+/// A memory as it was at one version.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Record {
+    /// Its id in its tenant.
+    pub id: Id,
+    /// Its version.
+    pub version: Version,
+    /// The slug as it was written.
+    pub slug: Option<String>,
+    /// What sort of memory it is; may be empty.
+    pub kind: String,
+    /// What is remembered.
+    pub text: String,
+    /// Small named facts.
+    pub attributes: Attributes,
+    /// From 0 to 1.
+    pub importance: f32,
+    /// When it was created, in Unix milliseconds of the log's clock, which never goes back.
+    pub created_ms: u64,
+    /// When this version was written, by the same clock.
+    pub updated_ms: u64,
+    /// Where in the log this version was written.
+    pub seq: Seq,
+}
+
+/// One memory that a search found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Hit {
+    /// The memory as it was in the state that was searched.
+    pub record: Arc<Record>,
+    /// Its BM25 score; higher is better.
+    pub score: f32,
+}
+
+/// What a search found, best first, ties by id.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Hits {
+    /// At most `k` of them.
+    pub hits: Vec<Hit>,
+    /// How many memories held any of the words.
+    pub matched: usize,
+    /// The last change that the search saw; it saw all up to it and none after.
+    pub seq: Seq,
+}
+
+/// A tenant in numbers, all from one state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TenantStats {
+    /// Memories that are there.
+    pub memories: u64,
+    /// Memories created since the tenant began, those deleted since among them.
+    pub created: u64,
+    /// Slugs in use.
+    pub slugs: u64,
+    /// Words over all texts, as the text index counts them.
+    pub words: u64,
+    /// The last change in this tenant.
+    pub seq: Seq,
+}
+
+impl TenantStats {
+    /// Figures as a store counted them.
+    pub fn new(memories: u64, created: u64, slugs: u64, words: u64, seq: Seq) -> Self {
+        Self { memories, created, slugs, words, seq }
+    }
+}

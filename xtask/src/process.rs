@@ -1,0 +1,214 @@
+//! Running other programs: with their exit code passed on, their output kept, or a limit on their time.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::failure::Failure;
+
+/// How a program that had a limit on its time ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By itself, with this exit code.
+    Code(u8),
+    /// It was killed, with every process that it had started.
+    TimedOut,
+}
+
+const POLL_MS: u64 = 10;
+
+/// Runs `command` to its end; its exit code, if it isn't 0, becomes ours.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    match run_for_code(command)? {
+        0 => Ok(()),
+        code => Err(Failure::Exit(code)),
+    }
+}
+
+/// Runs `command` to its end and tells its exit code.
+pub(crate) fn run_for_code(command: &mut Command) -> Result<u8, String> {
+    let status = command.status().map_err(|error| cannot_run(command, &error))?;
+    Ok(exit_code(status))
+}
+
+/// Runs `command` to its end, showing what it prints and keeping it.
+pub(crate) fn run_and_keep_output(command: &mut Command) -> Result<(u8, String), String> {
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_run(command, &error))?;
+    let pipe = child.stdout.take().expect("stdout was asked for as a pipe");
+    let mut kept = String::new();
+    for line in BufReader::new(pipe).split(b'\n') {
+        let line = line.map_err(|error| format!("cannot read what {} prints: {error}", describe(command)))?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        kept.push_str(&line);
+        kept.push('\n');
+    }
+    let status = child.wait().map_err(|error| cannot_run(command, &error))?;
+    Ok((exit_code(status), kept))
+}
+
+/// Runs `command` with its output in the files `stdout` and `stderr`, for at most `limit`.
+///
+/// Files rather than pipes: a grandchild that outlives the kill can't keep us waiting for the end of a pipe.
+/// The child stays in our process group, so that Ctrl-C ends it as well.
+pub(crate) fn run_logged(
+    command: &mut Command,
+    stdout: &Path,
+    stderr: &Path,
+    limit: Option<Duration>,
+) -> Result<Ended, String> {
+    command.stdin(Stdio::null()).stdout(log_file(stdout)?).stderr(log_file(stderr)?);
+    let started = Instant::now();
+    let mut child = command.spawn().map_err(|error| cannot_run(command, &error))?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| cannot_run(command, &error))? {
+            return Ok(Ended::Code(exit_code(status)));
+        }
+        if limit.is_some_and(|limit| started.elapsed() >= limit) {
+            kill_with_descendants(&mut child)?;
+            return Ok(Ended::TimedOut);
+        }
+        std::thread::sleep(Duration::from_millis(POLL_MS));
+    }
+}
+
+/// The exit code, or 128 + the signal as a shell has it.
+fn exit_code(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return 128_u8.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX));
+    }
+    status.code().map_or(1, |code| u8::try_from(code).unwrap_or(1))
+}
+
+/// The command as one could type it.
+pub(crate) fn describe(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_stem().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(std::ffi::OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// A header line that is on the terminal before the child's first line.
+pub(crate) fn announce(line: &str) {
+    println!("{line}");
+    // Nothing is lost if it can't be shown.
+    let _ = std::io::stdout().flush();
+}
+
+fn cannot_run(command: &Command, error: &std::io::Error) -> String {
+    format!("cannot run `{}`: {error}", describe(command))
+}
+
+fn log_file(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// Cargo doesn't end the test that it runs when it is killed, so the whole tree is killed.
+fn kill_with_descendants(child: &mut Child) -> Result<(), String> {
+    let family = descendants(child.id());
+    if !family.is_empty() {
+        let pids: Vec<String> = family.iter().map(u32::to_string).collect();
+        // Some may have ended meanwhile: then `kill` complains, and that is fine.
+        let _ = Command::new("sh")
+            .args(["-c", &format!("kill -9 {}", pids.join(" "))])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+    // It may just have ended by itself: `wait` tells either way.
+    let _ = child.kill();
+    child.wait().map(|_| ()).map_err(|error| format!("cannot wait for a killed process: {error}"))
+}
+
+/// Every process that descends from `ancestor`, as far as this system tells.
+fn descendants(ancestor: u32) -> Vec<u32> {
+    let parents = parents();
+    let mut family = vec![ancestor];
+    let mut next = 0;
+    while next < family.len() {
+        let parent = family[next];
+        family.extend(parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    family.split_off(1)
+}
+
+/// (process, its parent) for every process: from `/proc` where there is one, else from `ps`.
+fn parents() -> Vec<(u32, u32)> {
+    if let Ok(entries) = std::fs::read_dir("/proc") {
+        let stats =
+            entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+        return stats.filter_map(|stat| parent_in_stat(&stat)).collect();
+    }
+    let Ok(output) = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output() else { return Vec::new() };
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let pair = |line: &str| {
+        let mut words = line.split_whitespace().map(str::parse);
+        Some((words.next()?.ok()?, words.next()?.ok()?))
+    };
+    listed.lines().filter_map(pair).collect()
+}
+
+/// `12 (a name) S 7 …` → (12, 7). The name may itself hold blanks and parentheses.
+fn parent_in_stat(stat: &str) -> Option<(u32, u32)> {
+    let (pid, _) = stat.split_once(' ')?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    Some((pid.parse().ok()?, after_name.split_whitespace().nth(1)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parent_is_read_past_an_odd_name() {
+        assert_eq!(parent_in_stat("12 (a) b) S 7 12 12"), Some((12, 7)));
+        assert_eq!(parent_in_stat("nonsense"), None);
+    }
+
+    #[test]
+    fn a_command_is_described_without_its_folder() {
+        let mut command = Command::new("bin/cargo");
+        command.args(["test", "--lib"]);
+        assert_eq!(describe(&command), "cargo test --lib");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn time_limit_kills_grandchildren() {
+        let folder = std::env::temp_dir().join(format!("xtask-limit-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (out, err) = (folder.join("out"), folder.join("err"));
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 60 & echo $!; wait"]);
+        let started = Instant::now();
+        let ended = run_logged(&mut command, &out, &err, Some(Duration::from_millis(300))).unwrap();
+        assert_eq!(ended, Ended::TimedOut);
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let grandchild: u32 = std::fs::read_to_string(&out).unwrap().trim().parse().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        // A kill takes effect a moment after it is sent.
+        let patience = Instant::now() + Duration::from_secs(5);
+        while is_running(grandchild) {
+            assert!(Instant::now() < patience, "process {grandchild} is still there");
+            std::thread::sleep(Duration::from_millis(POLL_MS));
+        }
+    }
+
+    /// A process that has ended may stay as a zombie where nobody asks after it.
+    #[cfg(unix)]
+    fn is_running(pid: u32) -> bool {
+        let script = format!("kill -0 {pid} && ! grep -q ') Z ' /proc/{pid}/stat");
+        Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn exit_codes_and_signals_are_told() {
+        let code = |script: &str| run_for_code(Command::new("sh").args(["-c", script])).unwrap();
+        assert_eq!(code("exit 3"), 3);
+        assert_eq!(code("kill -9 $$"), 137);
+    }
+}
