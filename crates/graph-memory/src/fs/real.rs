@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{File, FileSystem};
+use super::{File, FileSystem, zeroed};
 
 /// The operating system's file system; what a store uses unless told otherwise.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +45,19 @@ impl FileSystem for RealFileSystem {
         Ok(Box::new(RealFile(fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?)))
     }
 
+    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn File>> {
+        match zeroed_past_the_cache(path, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Not every file system can do it (a temporary one in memory can't): then through the cache, which also
+            // tells what is really wrong, if anything is.
+            Err(_) => {
+                drop(fs::remove_file(path));
+                zeroed(self, path, bytes)
+            }
+            Ok(()) => self.open(path),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -69,6 +82,32 @@ impl FileSystem for RealFileSystem {
         })?;
         Ok(Box::new(file))
     }
+}
+
+/// Writes zeros straight to the disk. Through the cache it would cost the processor more than all that is later
+/// written into the file, and push out of memory what is in use.
+#[cfg(target_os = "linux")]
+fn zeroed_past_the_cache(path: &Path, bytes: u64) -> io::Result<()> {
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+    const ALIGNMENT: usize = 4096;
+    const STEP: usize = 1 << 20;
+    if !bytes.is_multiple_of(ALIGNMENT as u64) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let file = fs::OpenOptions::new().write(true).create_new(true).custom_flags(libc::O_DIRECT).open(path)?;
+    let zeros = vec![0; STEP + ALIGNMENT];
+    let start = zeros.as_ptr().align_offset(ALIGNMENT);
+    let aligned = zeros.get(start..start + STEP).ok_or(io::ErrorKind::Unsupported)?;
+    for at in (0..bytes).step_by(STEP) {
+        file.write_all_at(&aligned[..STEP.min((bytes - at) as usize)], at)?;
+    }
+    file.sync_data()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn zeroed_past_the_cache(_path: &Path, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[derive(Debug)]

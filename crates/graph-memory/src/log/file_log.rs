@@ -11,7 +11,8 @@ use std::time::Instant;
 use steadfast_memory_api::Seq;
 
 use super::format::{
-    BatchHeader, Chain, FOOTER_BYTES, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, SegmentHeader, finish_batch,
+    BatchHeader, Chain, FOOTER_BYTES, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, PAGE_BYTES, SegmentHeader,
+    finish_batch,
 };
 use super::segments::{Layout, Segments};
 use super::{AppendError, Log, LogStats};
@@ -111,12 +112,17 @@ impl FileLog {
         let current = self.current.as_mut().expect("there is one now");
         // A segment without a batch has no header yet: both go in one write.
         let start = if current.offset == 0 { 0 } else { HEADER_BYTES };
+        let batch_bytes = self.buffer.len() - start;
+        // Zeros up to the end of the page, which is not in memory: so it need not be read first.
+        let end = current.offset + batch_bytes as u64;
+        let padding = end.next_multiple_of(PAGE_BYTES as u64).min(current.bytes) - end;
+        self.buffer.resize(self.buffer.len() + padding as usize, 0);
         let encoded = Instant::now();
         current.write(&self.buffer[start..]).map_err(AppendError::Unknown)?;
         let written = Instant::now();
         current.file.sync_data().map_err(AppendError::Unknown)?;
         let synced = Instant::now();
-        current.offset += (self.buffer.len() - start) as u64;
+        current.offset += batch_bytes as u64;
         self.position = Position {
             chain,
             time_ms,
@@ -127,7 +133,7 @@ impl FileLog {
 
         self.stats.batches += 1;
         self.stats.commands += u64::from(count);
-        self.stats.bytes += (self.buffer.len() - start) as u64;
+        self.stats.bytes += batch_bytes as u64;
         self.stats.syncs += 1;
         self.stats.segment_ns += (taken - begun).as_nanos() as u64;
         self.stats.encode_ns += (encoded - taken).as_nanos() as u64;

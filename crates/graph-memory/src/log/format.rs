@@ -18,6 +18,8 @@ pub(crate) const MARKER_BYTES: usize = HEADER_BYTES + FOOTER_BYTES;
 pub(crate) const ALIGNMENT: usize = 8;
 /// What a disk writes whole or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
+/// What an operating system reads from a disk and caches whole.
+pub(crate) const PAGE_BYTES: usize = 4096;
 /// The last byte of headers and footers.
 const END: u8 = 0xA5;
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::format::PAGE_BYTES;
 use crate::fs::{File, FileSystem};
 
 /// New stores begin with segments of this size; each next one is twice as large, up to the configured size.
@@ -53,7 +54,7 @@ impl Layout {
     /// The length of a new segment with this number.
     pub(crate) fn bytes(&self, number: u64) -> u64 {
         let doublings = number.saturating_sub(1).min(20) as u32;
-        (BYTES_MIN << doublings).min(self.segment_bytes)
+        (BYTES_MIN << doublings).min(self.segment_bytes / PAGE_BYTES as u64 * PAGE_BYTES as u64)
     }
 
     /// The length of the smallest segment.
@@ -72,22 +73,13 @@ impl Layout {
     }
 
     fn fill(&self, temporary: &Path, number: u64) -> io::Result<Prepared> {
-        const STEP: usize = 1 << 20;
         if let Err(error) = self.file_system.remove(temporary)
             && error.kind() != io::ErrorKind::NotFound
         {
             return Err(error);
         }
-        let file = self.file_system.create_new(temporary)?;
         let bytes = self.bytes(number);
-        let zeros = vec![0; STEP.min(bytes as usize)];
-        let mut at = 0;
-        while at < bytes {
-            let step = zeros.len().min((bytes - at) as usize);
-            file.write_all_at(&zeros[..step], at)?;
-            at += step as u64;
-        }
-        file.sync_data()?;
+        let file = self.file_system.create_zeroed(temporary, bytes)?;
         self.file_system.rename(temporary, &self.path(number))?;
         self.file_system.sync_dir(&self.dir)?;
         Ok(Prepared { number, bytes, file })

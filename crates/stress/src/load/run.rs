@@ -1,0 +1,86 @@
+//! Runs a load on a target: the part that both loops share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{Load, Shape, closed, open};
+use crate::record::{Latencies, Recorder};
+use crate::target::Target;
+
+/// Tells a load to end at once: operations in flight are dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    pub(crate) fn new(receiver: watch::Receiver<bool>) -> Self {
+        Self(receiver)
+    }
+
+    /// A stop that never comes.
+    pub(crate) fn never() -> Self {
+        Self(watch::channel(false).1)
+    }
+
+    pub(crate) fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is requested; for ever if it can't be any more.
+    pub(crate) async fn requested(&mut self) {
+        if self.0.wait_for(|requested| *requested).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What the loop itself knows afterwards; the figures are in the recorder.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) started: Instant,
+    /// The end of an open loop's schedule.
+    pub(crate) schedule: Option<Duration>,
+    pub(crate) interrupted: bool,
+    /// Whether all slots were taken when sending was given up: then the target is why operations were never sent.
+    pub(crate) target_was_full: bool,
+    /// How late the open loop's clock was.
+    pub(crate) pacer_lag: Option<Latencies>,
+}
+
+/// How late an open loop was, and how often.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lag {
+    pub(crate) p99: Duration,
+    pub(crate) max: Duration,
+}
+
+impl Lag {
+    pub(crate) fn of(latencies: &Latencies) -> Self {
+        Self { p99: latencies.percentile(99.0), max: latencies.max() }
+    }
+}
+
+/// Runs `load` to its end, or until `stop`.
+///
+/// # Errors
+///
+/// The thread that keeps the pace couldn't be started.
+pub(crate) async fn run<T: Target>(
+    load: &Load,
+    seed: u64,
+    target: Arc<T>,
+    recorder: Arc<Recorder>,
+    stop: Stop,
+) -> std::io::Result<Ran> {
+    match load.shape {
+        Shape::Users { users, until, think_time } => {
+            let plan = closed::Plan { users, until, think_time, timeout: load.timeout, seed };
+            Ok(closed::run(plan, target, recorder, stop).await)
+        }
+        Shape::Rate { per_second, max_in_flight, duration } => {
+            let plan = open::Plan { per_second, slots: max_in_flight, duration, timeout: load.timeout, seed };
+            open::run(plan, target, recorder, stop).await
+        }
+    }
+}

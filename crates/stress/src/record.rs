@@ -1,0 +1,348 @@
+//! Recording: what the users of a load write down, and how it is put together.
+//!
+//! Each operation writes into one of a few shards, under a lock that practically nobody else wants: users are spread
+//! over the shards, and the collector takes a shard's figures by swapping in an empty set. So memory does not grow
+//! with users or operations, and nothing waits while figures are merged. The collector adds each window's figures to
+//! the total, so the total is exactly the sum of the windows.
+//!
+//! Latency is recorded of operations that succeeded, and of those that timed out with the time that was waited:
+//! leaving a timeout out would flatter the tail. Errors are counted but not timed: a fast refusal is no service.
+
+pub(crate) mod latencies;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::target::Outcome;
+
+pub(crate) use self::latencies::Latencies;
+
+/// Kinds of errors that are told apart; the rest is `other`.
+const KINDS_MAX: usize = 32;
+/// The kind that a panic is counted under.
+pub(crate) const PANIC: &str = "panic";
+
+/// Shared by all users of one load.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    shards: Box<[Shard]>,
+    gauges: Gauges,
+}
+
+/// 128 bytes: two cache lines, as processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(Mutex<Figures>);
+
+/// All `Relaxed`: each is a number of its own, read for display or after the users were joined.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Gauges {
+    issued: AtomicU64,
+    in_flight: AtomicU64,
+    in_flight_peak: AtomicU64,
+    /// Since the last window was collected.
+    window_peak: AtomicU64,
+}
+
+/// The figures of some operations: those of a shard, a window or a whole load.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) counts: Counts,
+    /// From an operation's real start.
+    pub(crate) service: Latencies,
+    /// Only in an open loop.
+    pub(crate) open: Option<OpenFigures>,
+    pub(crate) kinds: BTreeMap<Cow<'static, str>, Kind>,
+    pub(crate) last_end: Option<Instant>,
+}
+
+/// What only a schedule can tell.
+#[derive(Debug)]
+pub(crate) struct OpenFigures {
+    /// From an operation's intended start.
+    pub(crate) response: Latencies,
+    /// How late an operation started although a slot was free: the generator's doing.
+    pub(crate) lag: Latencies,
+    /// Operations that had to wait for a free slot.
+    pub(crate) waited: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) panicked: u64,
+    pub(crate) timed_out: u64,
+}
+
+/// The errors of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) count: u64,
+    /// The first message that was seen.
+    pub(crate) example: String,
+}
+
+/// When an operation of an open loop should have started, and since when its slot was free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Intent {
+    pub(crate) intended: Instant,
+    pub(crate) free_since: Instant,
+}
+
+impl Recorder {
+    pub(crate) fn new(open: bool, shards: usize) -> Self {
+        let shard = |_| Shard(Mutex::new(Figures::touched(open)));
+        Self { shards: (0..shards.max(1)).map(shard).collect(), gauges: Gauges::default() }
+    }
+
+    /// As many shards as keep the threads of a runtime out of each other's way.
+    pub(crate) fn for_this_machine(open: bool) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(open, (2 * threads).min(16))
+    }
+
+    /// Counts an operation as started.
+    pub(crate) fn begin(&self) -> Instant {
+        self.gauges.issued.fetch_add(1, Ordering::Relaxed);
+        let now = self.gauges.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        for peak in [&self.gauges.in_flight_peak, &self.gauges.window_peak] {
+            // Mostly the peak stands, and a load alone doesn't take the cache line away from the others.
+            if peak.load(Ordering::Relaxed) < now {
+                peak.fetch_max(now, Ordering::Relaxed);
+            }
+        }
+        Instant::now()
+    }
+
+    /// Writes an operation down; tells when it ended.
+    pub(crate) fn end(
+        &self,
+        user: usize,
+        started: Instant,
+        intent: Option<Intent>,
+        outcome: Outcome,
+    ) -> Instant {
+        let ended = Instant::now();
+        self.gauges.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut figures = self.shards[user % self.shards.len()].lock();
+        figures.last_end = figures.last_end.max(Some(ended));
+        let is_timed = matches!(outcome, Outcome::Success | Outcome::Timeout);
+        if is_timed {
+            figures.service.record(ended - started);
+        }
+        if let (Some(intent), Some(open)) = (intent, &mut figures.open) {
+            if is_timed {
+                open.response.record(ended.saturating_duration_since(intent.intended));
+            }
+            let could_start = intent.intended.max(intent.free_since);
+            open.lag.record(started.saturating_duration_since(could_start));
+            open.waited += u64::from(intent.free_since > intent.intended);
+        }
+        figures.count(outcome);
+        ended
+    }
+
+    /// Moves what has been written since the last call to `window`. `spare` is an empty set of figures.
+    pub(crate) fn collect(&self, window: &mut Figures, spare: &mut Figures) {
+        for shard in &self.shards {
+            std::mem::swap(&mut *shard.lock(), spare);
+            window.add(spare);
+            spare.clear();
+        }
+    }
+
+    pub(crate) fn issued(&self) -> u64 {
+        self.gauges.issued.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.gauges.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn in_flight_peak(&self) -> u64 {
+        self.gauges.in_flight_peak.load(Ordering::Relaxed)
+    }
+
+    /// The most in flight since the last call.
+    pub(crate) fn take_window_peak(&self) -> u64 {
+        let peak = self.gauges.window_peak.swap(0, Ordering::Relaxed);
+        peak.max(self.in_flight())
+    }
+}
+
+impl Shard {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Figures> {
+        // Nothing panics while it holds the lock; if it did, a lost count is found by comparing with `issued`.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Figures {
+    pub(crate) fn new(open: bool) -> Self {
+        let open = open.then(|| OpenFigures {
+            response: Latencies::new(),
+            lag: Latencies::new(),
+            waited: 0,
+        });
+        Self {
+            counts: Counts::default(),
+            service: Latencies::new(),
+            open,
+            kinds: BTreeMap::new(),
+            last_end: None,
+        }
+    }
+
+    /// Empty, with all memory that it will ever use written to: it must not count as the target's growth.
+    pub(crate) fn touched(open: bool) -> Self {
+        let mut figures = Self::new(open);
+        figures.service.touch();
+        if let Some(open) = &mut figures.open {
+            open.response.touch();
+            open.lag.touch();
+        }
+        figures
+    }
+
+    /// The latency that objectives are about: response time in an open loop, service time in a closed one.
+    pub(crate) fn latency(&self) -> &Latencies {
+        self.open.as_ref().map_or(&self.service, |open| &open.response)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.counts = Counts::default();
+        self.service.clear();
+        if let Some(open) = &mut self.open {
+            open.response.clear();
+            open.lag.clear();
+            open.waited = 0;
+        }
+        self.kinds.clear();
+        self.last_end = None;
+    }
+
+    pub(crate) fn add(&mut self, other: &Figures) {
+        self.counts.succeeded += other.counts.succeeded;
+        self.counts.failed += other.counts.failed;
+        self.counts.panicked += other.counts.panicked;
+        self.counts.timed_out += other.counts.timed_out;
+        self.service.add(&other.service);
+        if let (Some(open), Some(other)) = (&mut self.open, &other.open) {
+            open.response.add(&other.response);
+            open.lag.add(&other.lag);
+            open.waited += other.waited;
+        }
+        for (name, kind) in &other.kinds {
+            self.kind(name.clone(), &kind.example).count += kind.count;
+        }
+        self.last_end = self.last_end.max(other.last_end);
+    }
+
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Success => self.counts.succeeded += 1,
+            Outcome::Timeout => self.counts.timed_out += 1,
+            Outcome::Error(failure) => {
+                self.counts.failed += 1;
+                let name = Cow::Owned(failure.kind().to_owned());
+                self.kind(name, failure.message()).count += 1;
+            }
+            Outcome::Panic(message) => {
+                self.counts.failed += 1;
+                self.counts.panicked += 1;
+                self.kind(Cow::Borrowed(PANIC), &message).count += 1;
+            }
+        }
+    }
+
+    fn kind(&mut self, name: Cow<'static, str>, example: &str) -> &mut Kind {
+        let has_room = self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&name);
+        let name = if has_room || name == PANIC { name } else { Cow::Borrowed("other") };
+        self.kinds.entry(name).or_insert_with(|| Kind { count: 0, example: example.to_owned() })
+    }
+}
+
+impl Counts {
+    pub(crate) fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.timed_out
+    }
+}
+
+/// How long `of` took, in seconds; never 0, so that a rate can be made of it.
+pub(crate) fn seconds(of: Duration) -> f64 {
+    of.as_secs_f64().max(1e-9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    #[test]
+    fn windows_sum_up_to_the_total() {
+        let recorder = Recorder::new(false, 3);
+        let (mut spare, mut total) = (Figures::touched(false), Figures::touched(false));
+        for window in 0..4 {
+            for user in 0..10 {
+                let started = recorder.begin();
+                let outcome = match user {
+                    0 => Outcome::Error(Failure::new("refused", format!("in window {window}"))),
+                    1 => Outcome::Timeout,
+                    2 => Outcome::Panic("oh".to_owned()),
+                    _ => Outcome::Success,
+                };
+                recorder.end(user, started, None, outcome);
+            }
+            let mut figures = Figures::new(false);
+            recorder.collect(&mut figures, &mut spare);
+            assert_eq!(figures.counts.ended(), 10);
+            assert_eq!(spare.counts, Counts::default());
+            total.add(&figures);
+        }
+        assert_eq!(total.counts, Counts { succeeded: 28, failed: 8, panicked: 4, timed_out: 4 });
+        assert_eq!(total.service.count(), 32, "errors are not timed");
+        assert_eq!(total.kinds["refused"], Kind { count: 4, example: "in window 0".to_owned() });
+        assert_eq!(total.kinds[PANIC].count, 4);
+        assert_eq!((recorder.issued(), recorder.in_flight(), recorder.in_flight_peak()), (40, 0, 1));
+    }
+
+    #[test]
+    fn a_late_start_is_the_slots_or_the_generators() {
+        let recorder = Recorder::new(true, 1);
+        let ms = Duration::from_millis;
+        let base = Instant::now();
+        // The slot was busy until 50 ms after the intended start, and the generator needed 2 ms more.
+        let intent = Intent { intended: base, free_since: base + ms(50) };
+        recorder.begin();
+        recorder.end(0, base + ms(52), Some(intent), Outcome::Success);
+        // The slot was free; the generator alone was 3 ms late.
+        let intent = Intent { intended: base + ms(10), free_since: base };
+        recorder.begin();
+        recorder.end(0, base + ms(13), Some(intent), Outcome::Success);
+        let mut figures = Figures::new(true);
+        recorder.collect(&mut figures, &mut Figures::new(true));
+        let open = figures.open.unwrap();
+        assert_eq!(open.waited, 1);
+        assert!(open.lag.max() < ms(4) && open.lag.min() > ms(1), "{:?}", open.lag.max());
+    }
+
+    #[test]
+    fn kinds_are_bounded() {
+        let recorder = Recorder::new(false, 1);
+        for number in 0..1_000 {
+            let started = recorder.begin();
+            recorder.end(0, started, None, Outcome::Error(Failure::new(format!("kind {number}"), "")));
+        }
+        let started = recorder.begin();
+        recorder.end(0, started, None, Outcome::Panic(String::new()));
+        let mut figures = Figures::new(false);
+        recorder.collect(&mut figures, &mut Figures::new(false));
+        assert_eq!(figures.kinds["other"].count, 1_000 - KINDS_MAX as u64);
+        assert_eq!(figures.kinds[PANIC].count, 1, "a panic never hides among the others");
+    }
+}
