@@ -52,7 +52,16 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As for [`create_new`](Self::create_new). A part of the file may be left.
     fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn File>> {
-        zeroed(self, path, bytes)
+        let file = self.create_new(path)?;
+        let zeros = vec![0; bytes.min(1 << 20) as usize];
+        let mut at = 0;
+        while at < bytes {
+            let step = zeros.len().min((bytes - at) as usize);
+            file.write_all_at(&zeros[..step], at)?;
+            at += step as u64;
+        }
+        file.sync_data()?;
+        Ok(file)
     }
 
     /// Gives a file another name, in place of a file that has it.
@@ -79,20 +88,6 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `WouldBlock` when somebody else holds it, and as the operating system says.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
-}
-
-/// Creates a file and writes it full of zeros.
-fn zeroed(file_system: &(impl FileSystem + ?Sized), path: &Path, bytes: u64) -> io::Result<Box<dyn File>> {
-    let file = file_system.create_new(path)?;
-    let zeros = vec![0; bytes.min(1 << 20) as usize];
-    let mut at = 0;
-    while at < bytes {
-        let step = zeros.len().min((bytes - at) as usize);
-        file.write_all_at(&zeros[..step], at)?;
-        at += step as u64;
-    }
-    file.sync_data()?;
-    Ok(file)
 }
 
 /// One open file. See the module's text for what is promised when.

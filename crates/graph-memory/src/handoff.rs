@@ -41,6 +41,9 @@ mod tests;
 /// How long an idle committer leaves it to a batch's own tasks to wake each other.
 const PATIENCE: Duration = Duration::from_micros(100);
 
+/// How many callers share one list of wakers.
+const WAKE_GROUP: usize = if cfg!(steadfast_loom) { 2 } else { 64 };
+
 /// What a ticket comes back with.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply<A> {
@@ -97,13 +100,12 @@ pub(crate) struct Refused<A> {
 pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mut S) {
     let mut queue = Vec::new();
     let mut answers = Vec::new();
-    let mut woken = Arc::new(WakeList::new());
-    while handoff.next_batch(&mut queue, &woken) {
+    let mut woken = Vec::new();
+    while handoff.next_batch(&mut queue, &mut woken) {
         let began = Instant::now();
         let count = queue.len();
         let mut batch = queue.drain(..);
         while !batch.as_slice().is_empty() {
-            let wakes = Arc::new(WakeList::new());
             match stages.persist(batch.as_slice()) {
                 Ok(durable) => {
                     for Queued { job, owed } in batch.by_ref().take(durable) {
@@ -117,14 +119,20 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
                     }
                 }
             }
-            woken.wake_all();
-            WakeList::answer(&wakes, &mut answers);
-            woken = wakes;
+            wake_rest(&mut woken);
+            while !answers.is_empty() {
+                let group = answers.len().saturating_sub(WAKE_GROUP);
+                woken.push(WakeList::answer(answers.drain(group..)));
+            }
         }
         drop(batch);
         handoff.note_batch(count, began.elapsed());
     }
-    woken.wake_all();
+    wake_rest(&mut woken);
+}
+
+fn wake_rest(woken: &mut Vec<Arc<WakeList>>) {
+    woken.drain(..).for_each(|list| list.wake_all());
 }
 
 impl<J, A> std::fmt::Debug for Handoff<J, A> {
@@ -251,7 +259,7 @@ impl<J, A> Handoff<J, A> {
     /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left.
     ///
     /// Wakes what is left on `woken`, the previous batch's list, before it sleeps for long.
-    fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &WakeList) -> bool {
+    fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &mut Vec<Arc<WakeList>>) -> bool {
         let mut shared = lock(&self.shared);
         let mut patient = true;
         while shared.queue.is_empty() {
@@ -259,12 +267,12 @@ impl<J, A> Handoff<J, A> {
                 return false;
             }
             shared.committer_sleeps = true;
-            shared = if patient && woken.is_pending() {
+            shared = if patient && woken.iter().any(|list| list.is_pending()) {
                 patient = false;
                 self.wait_a_moment(shared)
-            } else if woken.is_pending() {
+            } else if !woken.is_empty() {
                 drop(shared);
-                woken.wake_all();
+                wake_rest(woken);
                 lock(&self.shared)
             } else {
                 self.work.wait(shared).unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -437,26 +445,24 @@ impl<A> Slot<A> {
     }
 }
 
-/// The wakers of one batch that nobody has called yet.
+/// The wakers of one group of a batch's callers that nobody has called yet.
 struct WakeList(Mutex<Vec<Waker>>);
 
 impl WakeList {
-    fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
-    }
-
-    /// Puts down all answers, then wakes the first caller; the others are left on the list.
-    fn answer<A>(this: &Arc<Self>, answers: &mut Vec<(Owed<A>, A)>) {
+    /// Puts down answers, then wakes the first caller; the others are left on the list.
+    fn answer<A>(answers: impl ExactSizeIterator<Item = (Owed<A>, A)>) -> Arc<Self> {
+        let list = Arc::new(Self(Mutex::new(Vec::new())));
         let mut wakers = Vec::with_capacity(answers.len());
-        for (owed, answer) in answers.drain(..) {
-            wakers.extend(owed.put(Reply::Answer(answer), Some(Arc::clone(this))));
+        for (owed, answer) in answers {
+            wakers.extend(owed.put(Reply::Answer(answer), Some(Arc::clone(&list))));
         }
         let first = wakers.pop();
         // Before the first is woken: it is the one to find the list.
-        *lock(&this.0) = wakers;
+        *lock(&list.0) = wakers;
         if let Some(first) = first {
             first.wake();
         }
+        list
     }
 
     fn is_pending(&self) -> bool {

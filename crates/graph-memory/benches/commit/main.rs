@@ -1,6 +1,7 @@
 //! Durable commands a second: the store against a raw log that does nothing else.
 //!
-//! `cargo xtask bench commit [--seconds S] [--rounds N] [--dir DIR]`. Both sides get commands of 1 KiB from 1, 16 and 256 tasks on
+//! `cargo xtask bench commit [--seconds S] [--rounds N] [--callers N] [--dir DIR]`. Both sides get commands of 1 KiB from 1, 16 and
+//! 256 tasks on
 //! two runtime threads, and acknowledge after an `fdatasync`. The raw log shares no code with the store: see `raw.rs`.
 //! Rounds alternate which side goes first; a round's ratio is of its own two figures; medians and ranges are printed.
 
@@ -18,16 +19,16 @@ use load::{Rate, run, summary};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const WIDTHS: [usize; 1] = [256];
-
 struct Arguments {
     seconds: f64,
     rounds: usize,
+    callers: Vec<usize>,
     dir: PathBuf,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut parsed = Arguments { seconds: 1.0, rounds: 7, dir: std::env::temp_dir() };
+    let mut parsed =
+        Arguments { seconds: 1.0, rounds: 7, callers: vec![1, 16, 256], dir: std::env::temp_dir() };
     if let Some(target) = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf)) {
         // The disk that the build is on, rather than a temporary directory in memory.
         parsed.dir = target;
@@ -35,15 +36,15 @@ fn arguments() -> Result<Arguments, String> {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        let bad = |_| format!("{word} {value}: not a number");
         match word.as_str() {
             "--seconds" => {
-                parsed.seconds = value.parse().map_err(|_| format!("--seconds {value}: not a number"))?
+                parsed.seconds = value.parse().map_err(|_| format!("{word} {value}: not a number"))?;
             }
-            "--rounds" => {
-                parsed.rounds = value.parse().map_err(|_| format!("--rounds {value}: not a number"))?
-            }
+            "--rounds" => parsed.rounds = value.parse().map_err(bad)?,
+            "--callers" => parsed.callers = vec![value.parse().map_err(bad)?],
             "--dir" => parsed.dir = value.into(),
-            _ => return Err(format!("unknown option {word}; known: --seconds, --rounds, --dir")),
+            _ => return Err(format!("unknown option {word}; known: --seconds, --rounds, --callers, --dir")),
         }
     }
     if !(0.1..=600.0).contains(&parsed.seconds) || parsed.rounds == 0 {
@@ -73,17 +74,13 @@ fn main() {
     );
     let time = Duration::from_secs_f64(arguments.seconds);
     let mut details = Vec::new();
-    for width in WIDTHS {
+    for &width in &arguments.callers {
         let (mut raw, mut store, mut stats) = (Vec::new(), Vec::new(), None);
         // The first round warms up the disk's free space and isn't counted.
         for round in 0..=arguments.rounds {
             let mut pair = [None, None];
             for turn in 0..2 {
                 let side = (round + turn) % 2;
-                if side == 0 && std::env::var("NORAW").is_ok() {
-                    pair[0] = Some(Rate { per_second: 1.0, per_sync: 1.0, took: time });
-                    continue;
-                }
                 pair[side] = Some(if side == 0 {
                     raw::measure(dir.path(), width, time)
                 } else {
@@ -142,12 +139,7 @@ fn print_time(width: usize, stats: &StoreStats, rate: &Rate) {
 /// Allocations with all that belongs to them: 20 indexed words, attributes up to 1 KiB.
 fn measure_store(dir: &Path, width: usize, time: Duration) -> (Rate, StoreStats) {
     let dir = dir.join("store");
-    let ahead: usize = std::env::var("AHEAD").map_or(2, |a| a.parse().unwrap());
-    let config = Config::default().log(steadfast_graph_memory::LogConfig::new(64 << 20, ahead));
-    let memory = GraphMemory::open_blocking(&dir, config).expect("a store");
-    while std::fs::read_dir(dir.join("log")).unwrap().count() <= ahead {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let memory = GraphMemory::open_blocking(&dir, Config::default()).expect("a store");
     let tenant = memory.tenant("bench").expect("a good name");
     tenant.allocate_blocking(load::request(0)).expect("a tenant");
     let before = memory.stats();

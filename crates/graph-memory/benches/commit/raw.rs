@@ -36,8 +36,10 @@ struct State {
 #[derive(Default)]
 struct Slot {
     done: AtomicBool,
-    waker: Mutex<(Option<Waker>, Option<Arc<Mutex<Vec<Waker>>>>)>,
+    waker: Mutex<(Option<Waker>, Option<WakeList>)>,
 }
+
+type WakeList = Arc<Mutex<Vec<Waker>>>;
 
 struct Acknowledged(Arc<Slot>);
 
@@ -89,7 +91,9 @@ impl Queue {
             std::mem::swap(&mut state.commands, &mut batch);
             drop(state);
             buffer.clear();
-            batch.iter().for_each(|(command, _)| buffer.extend(command));
+            for (command, _) in &batch {
+                buffer.extend(command);
+            }
             if offset + buffer.len() > FILE_BYTES {
                 offset = 0;
             }

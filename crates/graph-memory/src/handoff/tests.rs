@@ -101,10 +101,9 @@ fn a_job_larger_than_the_bound_goes_alone() {
     let _tickets: Vec<_> = [5, 500, 5].map(|bytes| Handoff::submit(&handoff, 1, bytes, soon)).into();
     assert_eq!(handoff.waiting(), (1, 2));
     let mut batch = Vec::new();
-    let idle = WakeList::new();
     for left in [(1, 1), (1, 0), (0, 0)] {
         batch.clear();
-        assert!(handoff.next_batch(&mut batch, &idle));
+        assert!(handoff.next_batch(&mut batch, &mut Vec::new()));
         assert_eq!((batch.len(), handoff.waiting()), (1, left));
     }
 }
@@ -212,9 +211,8 @@ fn whoever_of_a_batch_runs_or_leaves_first_wakes_the_rest() {
             assert!(Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending());
         }
         let mut batch = Vec::new();
-        assert!(handoff.next_batch(&mut batch, &WakeList::new()));
-        let mut answers = batch.into_iter().map(|Queued { job, owed }| (owed, job)).collect();
-        WakeList::answer(&Arc::new(WakeList::new()), &mut answers);
+        assert!(handoff.next_batch(&mut batch, &mut Vec::new()));
+        WakeList::answer(batch.into_iter().map(|Queued { job, owed }| (owed, job)));
         let woken = || counts.iter().map(|count| count.0.load(Ordering::SeqCst)).sum::<usize>();
         assert_eq!(woken(), 1);
         let first = tickets.remove(1);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use steadfast_memory_api::Seq;
 
 use super::format::{
-    BatchHeader, Chain, FOOTER_BYTES, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, PAGE_BYTES, SegmentHeader,
+    BatchHeader, Chain, FORMAT, HEADER_BYTES, Kind, LENGTH_BYTES, MARKER_BYTES, PAGE_BYTES, SegmentHeader,
     finish_batch,
 };
 use super::segments::{Layout, Segments};
@@ -27,8 +27,10 @@ pub(crate) struct FileLog {
     position: Position,
     command_bytes_max: usize,
     batch_bytes_max: usize,
-    /// Room for a segment's header, then a batch.
+    /// Begins with `buffer_start` bytes that are left out, so that what follows begins at a multiple of a page in memory as well:
+    /// a page for a segment's header, then a batch. Never grows, since it would move.
     buffer: Vec<u8>,
+    buffer_start: usize,
     stats: LogStats,
 }
 
@@ -61,16 +63,19 @@ impl FileLog {
         position: Position,
         batch_bytes: usize,
     ) -> Self {
-        // A command has to fit into the smallest segment, with all that goes with it.
-        let overhead = 2 * HEADER_BYTES + FOOTER_BYTES + MARKER_BYTES + 4 + super::format::ALIGNMENT;
-        let command_bytes_max = layout.bytes_min() as usize - overhead;
+        // A command has to fit into the smallest segment, between the header's page and that of the last marker.
+        let room = layout.bytes_min() as usize - 2 * PAGE_BYTES;
+        let command_bytes_max = room - MARKER_BYTES - size_of::<u64>() - LENGTH_BYTES;
+        let buffer: Vec<u8> = Vec::with_capacity(2 * PAGE_BYTES + room);
+        let buffer_start = buffer.as_ptr().align_offset(PAGE_BYTES);
         Self {
             segments,
             current,
             position,
             command_bytes_max,
             batch_bytes_max: batch_bytes.min(command_bytes_max),
-            buffer: Vec::new(),
+            buffer,
+            buffer_start,
             stats: LogStats::default(),
         }
     }
@@ -83,12 +88,17 @@ impl FileLog {
 
     fn begin_batch(&mut self) {
         self.buffer.clear();
-        self.buffer.resize(2 * HEADER_BYTES, 0);
+        self.buffer.resize(self.buffer_start + PAGE_BYTES + HEADER_BYTES, 0);
+    }
+
+    /// The length of the body that stands in the buffer.
+    fn body_bytes(&self) -> usize {
+        self.buffer.len() - (self.buffer_start + PAGE_BYTES + HEADER_BYTES)
     }
 
     /// Writes the batch whose body stands in the buffer behind the room for the headers, and syncs it.
     fn write_batch(&mut self, kind: Kind, count: u32, time_ms: u64) -> Result<(), AppendError> {
-        let body_bytes = (self.buffer.len() - 2 * HEADER_BYTES) as u32;
+        let body_bytes = self.body_bytes() as u32;
         let time_ms = self.position.time_ms.max(time_ms);
         let header = BatchHeader {
             kind,
@@ -101,28 +111,31 @@ impl FileLog {
             chain: self.position.chain,
         };
         let begun = Instant::now();
-        let room_for = (header.total_bytes() + MARKER_BYTES) as u64;
+        let room_for = (header.total_bytes().next_multiple_of(PAGE_BYTES) + PAGE_BYTES) as u64;
         if self.current.as_ref().is_none_or(|current| current.bytes - current.offset < room_for) {
             self.next_segment(time_ms)?;
         }
         let taken = Instant::now();
         // The marker that ends a segment may have moved the chain.
         let header = BatchHeader { chain: self.position.chain, ..header };
-        let chain = finish_batch(&mut self.buffer, HEADER_BYTES, header);
+        let chain = finish_batch(&mut self.buffer, self.buffer_start + PAGE_BYTES, header);
+        self.buffer.resize(
+            (self.buffer.len() - self.buffer_start).next_multiple_of(PAGE_BYTES) + self.buffer_start,
+            0,
+        );
+        debug_assert!(
+            self.buffer_start == self.buffer.as_ptr().align_offset(PAGE_BYTES),
+            "the buffer has moved"
+        );
         let current = self.current.as_mut().expect("there is one now");
         // A segment without a batch has no header yet: both go in one write.
-        let start = if current.offset == 0 { 0 } else { HEADER_BYTES };
-        let batch_bytes = self.buffer.len() - start;
-        // Zeros up to the end of the page, which is not in memory: so it need not be read first.
-        let end = current.offset + batch_bytes as u64;
-        let padding = end.next_multiple_of(PAGE_BYTES as u64).min(current.bytes) - end;
-        self.buffer.resize(self.buffer.len() + padding as usize, 0);
+        let start = self.buffer_start + if current.offset == 0 { 0 } else { PAGE_BYTES };
         let encoded = Instant::now();
         current.write(&self.buffer[start..]).map_err(AppendError::Unknown)?;
         let written = Instant::now();
         current.file.sync_data().map_err(AppendError::Unknown)?;
         let synced = Instant::now();
-        current.offset += batch_bytes as u64;
+        current.offset += (self.buffer.len() - start) as u64;
         self.position = Position {
             chain,
             time_ms,
@@ -133,7 +146,7 @@ impl FileLog {
 
         self.stats.batches += 1;
         self.stats.commands += u64::from(count);
-        self.stats.bytes += batch_bytes as u64;
+        self.stats.bytes += (self.buffer.len() - start) as u64;
         self.stats.syncs += 1;
         self.stats.segment_ns += (taken - begun).as_nanos() as u64;
         self.stats.encode_ns += (encoded - taken).as_nanos() as u64;
@@ -158,6 +171,7 @@ impl FileLog {
                 chain: self.position.chain,
             };
             let chain = finish_batch(&mut marker, 0, header);
+            marker.resize(PAGE_BYTES, 0);
             current.write(&marker).map_err(AppendError::Unknown)?;
             current.file.sync_data().map_err(AppendError::Unknown)?;
             self.stats.syncs += 1;
@@ -171,7 +185,8 @@ impl FileLog {
             first_seq: self.position.last_seq + 1,
             chain: self.position.chain,
         };
-        self.buffer[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        let start = self.buffer_start;
+        self.buffer[start..start + HEADER_BYTES].copy_from_slice(&header.to_bytes());
         self.current = Some(Current { file: next.file, bytes: next.bytes, offset: 0 });
         Ok(())
     }
@@ -197,7 +212,7 @@ impl Log for FileLog {
         self.begin_batch();
         let mut count = 0;
         for command in commands {
-            if count > 0 && self.buffer.len() - 2 * HEADER_BYTES + 4 + command.len() > self.batch_bytes_max {
+            if count > 0 && self.body_bytes() + LENGTH_BYTES + command.len() > self.batch_bytes_max {
                 break;
             }
             self.buffer.extend((command.len() as u32).to_le_bytes());

@@ -1,7 +1,8 @@
 //! The bytes of the log: segment headers and batches. `docs/log-format.md` explains why they are so.
 //!
-//! All numbers are little-endian. A header of either kind is [`HEADER_BYTES`] long, ends with a CRC-32C over what
-//! is before it and with the byte [`END`], which is not 0. A batch is a header, a body, and a footer: the chain hash,
+//! All numbers are little-endian. A segment is its header and then batches, each of which begins a page of
+//! [`PAGE_BYTES`]; what is left of a page is zero. A header of either kind is [`HEADER_BYTES`] long, ends with a CRC-32C over
+//! what is before it and with the byte [`END`], which is not 0. A batch is a header, a body, and a footer: the chain hash,
 //! whose last byte is [`END`] as well. So what is behind a tear, being 0, shows at the end of each part.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -12,13 +13,16 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 64;
 /// The length of a batch's footer.
 pub(crate) const FOOTER_BYTES: usize = 8;
+/// The length of a command's length, in front of it.
+pub(crate) const LENGTH_BYTES: usize = 4;
 /// The length of a batch without commands.
 pub(crate) const MARKER_BYTES: usize = HEADER_BYTES + FOOTER_BYTES;
-/// Batches begin at multiples of this.
-pub(crate) const ALIGNMENT: usize = 8;
+/// A batch's footer stands at a multiple of this.
+const ALIGNMENT: usize = 8;
 /// What a disk writes whole or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
-/// What an operating system reads from a disk and caches whole.
+/// Each batch begins at a multiple of this, so no write touches a page that holds acknowledged bytes, and the
+/// operating system's cache can be left out.
 pub(crate) const PAGE_BYTES: usize = 4096;
 /// The last byte of headers and footers.
 const END: u8 = 0xA5;
@@ -258,7 +262,7 @@ pub(crate) fn commands<'a>(bytes: &'a [u8], header: &BatchHeader) -> Option<Vec<
     // No capacity from `count`, which need not be true.
     let mut all = Vec::new();
     while !body.is_empty() {
-        let (length, rest) = body.split_first_chunk::<4>()?;
+        let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>()?;
         let (command, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         all.push(command);
         body = rest;

@@ -15,7 +15,7 @@ use steadfast_memory_api::Seq;
 
 use super::file_log::{Current, FileLog, Position};
 use super::format::{
-    ALIGNMENT, BatchHeader, Broken, Chain, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, Read, SegmentHeader,
+    BatchHeader, Broken, Chain, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, PAGE_BYTES, Read, SegmentHeader,
     check_batch, commands, looks_torn, zeros_from,
 };
 use super::segments::{Layout, Prepared, Segments};
@@ -250,7 +250,8 @@ impl<'a> Reader<'a> {
             }
         };
         self.check_segment_header(number, bytes.len(), &header)?;
-        let mut offset = HEADER_BYTES;
+        self.check_padding(number, bytes, HEADER_BYTES)?;
+        let mut offset = PAGE_BYTES;
         loop {
             let Some(head) = bytes.get(offset..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) else {
                 // Less than a header is left. A batch always leaves room for a marker, so nothing was begun here.
@@ -296,9 +297,10 @@ impl<'a> Reader<'a> {
                 time_ms: header.time_ms,
                 ..self.position
             };
-            offset += batch.len();
+            self.check_padding(number, bytes, offset + batch.len())?;
+            offset = (offset + batch.len()).next_multiple_of(PAGE_BYTES);
             if header.kind == Kind::Continued {
-                return match zeros_from(&bytes[offset..]) {
+                return match zeros_from(&bytes[offset.min(bytes.len())..]) {
                     0 => Ok(End::Continued),
                     _ => {
                         Err(self.damaged(number, offset, "there is something behind the end of the segment"))
@@ -332,6 +334,15 @@ impl<'a> Reader<'a> {
             return Ok(());
         };
         Err(self.damaged(number, length.min(header.bytes as usize), detail))
+    }
+
+    /// The rest of a page from `offset` on holds nothing.
+    fn check_padding(&self, number: u64, bytes: &[u8], offset: usize) -> Result<(), OpenError> {
+        let end = offset.next_multiple_of(PAGE_BYTES).min(bytes.len());
+        match zeros_from(&bytes[offset..end]) {
+            0 => Ok(()),
+            _ => Err(self.damaged(number, offset, "there is something between two batches")),
+        }
     }
 
     /// A whole batch: is it the next one?
@@ -373,7 +384,7 @@ impl<'a> Reader<'a> {
                 "a header is wrong in a way that no interrupted write explains",
             ));
         }
-        self.check_rest(number, bytes, offset, offset + ALIGNMENT)
+        self.check_rest(number, bytes, offset, offset + PAGE_BYTES)
     }
 
     /// At `offset` there is a batch with a right header and a wrong body or footer: was it being written?
@@ -482,9 +493,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The first place from `from` on where a header of a batch stands.
+/// The first page from `from` on that begins with the header of a batch.
 fn find_batch(bytes: &[u8], from: usize) -> Option<usize> {
-    (from..bytes.len().saturating_sub(HEADER_BYTES - 1)).step_by(ALIGNMENT).find(|at| {
+    let pages = from.next_multiple_of(PAGE_BYTES)..bytes.len().saturating_sub(HEADER_BYTES - 1);
+    pages.step_by(PAGE_BYTES).find(|at| {
         let head = bytes[*at..].first_chunk().expect("the range ends a header before the end");
         matches!(BatchHeader::read(head), Read::Header(_))
     })
