@@ -63,3 +63,8 @@ pub use steadfast_memory_api::{
     Allocate, Answer, AttributeValue, Attributes, Delete, Hit, Hits, Id, Limits, Memory, MemoryError, OnSlug,
     Outcome, Patch, Problem, Record, RequestId, Search, Seq, TenantStats, Version,
 };
+
+/// Runs the example of the crate's README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

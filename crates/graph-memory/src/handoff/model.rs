@@ -119,8 +119,13 @@ fn loom_readers_see_whole_batches() {
     let outcomes = model(|| {
         let world = World::new(10, 10);
         let tickets = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
-        let published = Arc::clone(&world.published);
-        let reader = thread::spawn(move || published.load(Ordering::Acquire));
+        let (published, durable) = (Arc::clone(&world.published), Arc::clone(&world.durable));
+        let reader = thread::spawn(move || {
+            // Acquire: as the load of a value; pairs with the release of its publication.
+            let seen = published.load(Ordering::Acquire);
+            assert!(durable.load(Ordering::Relaxed) >= seen, "published before it was durable");
+            seen
+        });
         let committer = world.committer();
         world.handoff.close();
         committer.join().unwrap();
