@@ -79,6 +79,7 @@ impl FileLog {
         let store_id = known_id.unwrap_or_else(new_store_id);
         let mut reader = Reader::new(&layout, store_id, known_id.is_some(), config);
         let tail = reader.read(&numbers, visit)?;
+        reader.settle()?;
         if known_id.is_some() && reader.batches == 0 {
             return Err(reader.damaged(1, 0, "the log is empty, but the store has been open before"));
         }
@@ -147,6 +148,14 @@ struct Reader<'a> {
     batches: u64,
     last_kind: Option<Kind>,
     cut: Option<TornTail>,
+    last_write: Option<LastWrite>,
+}
+
+/// The last write that is there whole: all before it was synced, of this one it isn't known.
+struct LastWrite {
+    number: u64,
+    offset: usize,
+    bytes: Vec<u8>,
 }
 
 /// What is to be written next.
@@ -171,7 +180,16 @@ impl<'a> Reader<'a> {
     fn new(layout: &'a Layout, store_id: u128, store_is_known: bool, config: &'a Config) -> Self {
         let position =
             Position { store_id, chain: Chain::start(store_id), last_seq: 0, epoch: 0, time_ms: 0 };
-        Self { layout, config, store_is_known, position, batches: 0, last_kind: None, cut: None }
+        Self {
+            layout,
+            config,
+            store_is_known,
+            position,
+            batches: 0,
+            last_kind: None,
+            cut: None,
+            last_write: None,
+        }
     }
 
     /// Reads all segments and cuts what is torn.
@@ -252,6 +270,8 @@ impl<'a> Reader<'a> {
         self.check_segment_header(number, bytes.len(), &header)?;
         self.check_padding(number, bytes, HEADER_BYTES)?;
         let mut offset = PAGE_BYTES;
+        // The first batch was written together with the header.
+        let mut last_write = 0;
         loop {
             let Some(head) = bytes.get(offset..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) else {
                 // Less than a header is left. A batch always leaves room for a marker, so nothing was begun here.
@@ -268,7 +288,7 @@ impl<'a> Reader<'a> {
                 }
                 Read::Zeros | Read::Other => {
                     self.check_tail(number, bytes, offset, head)?;
-                    return Ok(End::Here(offset));
+                    return Ok(self.end(number, bytes, last_write, offset));
                 }
             };
             let Some(batch) = bytes.get(offset..offset + header.total_bytes()) else {
@@ -278,7 +298,7 @@ impl<'a> Reader<'a> {
                 Ok(chain) => chain,
                 Err(broken) => {
                     self.check_torn_batch(number, bytes, offset, batch, broken)?;
-                    return Ok(End::Here(offset));
+                    return Ok(self.end(number, bytes, last_write, offset));
                 }
             };
             self.check_place(number, offset, &header)?;
@@ -298,16 +318,38 @@ impl<'a> Reader<'a> {
                 ..self.position
             };
             self.check_padding(number, bytes, offset + batch.len())?;
+            last_write = if offset == PAGE_BYTES { 0 } else { offset };
             offset = (offset + batch.len()).next_multiple_of(PAGE_BYTES);
             if header.kind == Kind::Continued {
                 return match zeros_from(&bytes[offset.min(bytes.len())..]) {
-                    0 => Ok(End::Continued),
+                    0 => {
+                        self.end(number, bytes, last_write, offset);
+                        Ok(End::Continued)
+                    }
                     _ => {
                         Err(self.damaged(number, offset, "there is something behind the end of the segment"))
                     }
                 };
             }
         }
+    }
+
+    /// The log ends at `offset`, with the write that began at `last_write`.
+    fn end(&mut self, number: u64, bytes: &[u8], last_write: usize, offset: usize) -> End {
+        let bytes = bytes[last_write..offset].to_vec();
+        self.last_write = Some(LastWrite { number, offset: last_write, bytes });
+        End::Here(offset)
+    }
+
+    /// Makes sure that the last write is durable before anybody sees it. It may be in the operating system's memory alone: its
+    /// sync was never called, or failed, after which the system may take it for durable. So it is written again; being the
+    /// same bytes, it can't be torn by that.
+    fn settle(&self) -> Result<(), OpenError> {
+        let Some(last) = &self.last_write else { return Ok(()) };
+        let path = self.layout.path(last.number);
+        let file = self.layout.file_system.open(&path).map_err(OpenError::io(&path, "open"))?;
+        file.write_all_at(&last.bytes, last.offset as u64).map_err(OpenError::io(&path, "write to"))?;
+        file.sync_data().map_err(OpenError::io(&path, "sync"))
     }
 
     fn check_segment_header(
