@@ -41,7 +41,11 @@ mod tests;
 /// How long an idle committer leaves it to a batch's own tasks to wake each other.
 const PATIENCE: Duration = Duration::from_micros(100);
 
-/// How many callers share one list of wakers.
+/// How long the committer waits for the callers that it has just answered, and up to how many callers it does.
+const LINGER: Duration = Duration::from_micros(50);
+const LINGER_JOBS: usize = 64;
+
+/// How many callers share one list of wakers at most; two lists at least, for two threads of a runtime.
 const WAKE_GROUP: usize = if cfg!(steadfast_loom) { 2 } else { 64 };
 
 /// What a ticket comes back with.
@@ -101,7 +105,8 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
     let mut queue = Vec::new();
     let mut answers = Vec::new();
     let mut woken = Vec::new();
-    while handoff.next_batch(&mut queue, &mut woken) {
+    let mut answered = 0;
+    while handoff.next_batch(&mut queue, answered, &mut woken) {
         let began = Instant::now();
         let count = queue.len();
         let mut batch = queue.drain(..);
@@ -120,8 +125,10 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
                 }
             }
             wake_rest(&mut woken);
+            answered = answers.len();
+            let group = answered.div_ceil(2).clamp(1, WAKE_GROUP);
             while !answers.is_empty() {
-                let group = answers.len().saturating_sub(WAKE_GROUP);
+                let group = answers.len().saturating_sub(group);
                 woken.push(WakeList::answer(answers.drain(group..)));
             }
         }
@@ -158,7 +165,8 @@ struct Shared<J, A> {
     waiting: VecDeque<Waiter<J, A>>,
     deadlines: BTreeSet<(Instant, u64)>,
     next_waiter: u64,
-    committer_sleeps: bool,
+    /// The committer sleeps, and is to be woken when so many jobs are queued.
+    wake_at: Option<usize>,
     closed: bool,
     last_batch: (usize, Duration),
 }
@@ -211,7 +219,7 @@ impl<J, A> Handoff<J, A> {
             waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
             next_waiter: 0,
-            committer_sleeps: false,
+            wake_at: None,
             closed: false,
             last_batch: (1, Duration::from_millis(1)),
         };
@@ -235,9 +243,9 @@ impl<J, A> Handoff<J, A> {
         } else if shared.deadlines.is_empty() && shared.has_room(bytes, &this.bounds) {
             shared.queue_bytes += bytes;
             shared.queue.push(queued);
-            let asleep = shared.committer_sleeps;
+            let wake = shared.wake_at.is_some_and(|jobs| shared.queue.len() >= jobs);
             drop(shared);
-            if asleep {
+            if wake {
                 this.work.notify_one();
             }
         } else if shared.deadlines.len() < this.bounds.waiters {
@@ -258,26 +266,34 @@ impl<J, A> Handoff<J, A> {
 
     /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left.
     ///
-    /// Wakes what is left on `woken`, the previous batch's list, before it sleeps for long.
-    fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &mut Vec<Arc<WakeList>>) -> bool {
+    /// `answered` callers have just been answered. Few callers who each ask again as soon as they are answered would
+    /// fall into two halves that wait for each other's syncs; so for a moment it is waited for them all.
+    /// Wakes what is left on `woken`, the previous batch's lists, before it sleeps for long.
+    fn next_batch(
+        &self,
+        batch: &mut Vec<Queued<J, A>>,
+        answered: usize,
+        woken: &mut Vec<Arc<WakeList>>,
+    ) -> bool {
         let mut shared = lock(&self.shared);
+        let expected = shared.queue.len() + answered;
+        if answered > 0 && expected <= LINGER_JOBS && !shared.closed {
+            shared = self.sleep(shared, expected, Some(LINGER));
+        }
         let mut patient = true;
         while shared.queue.is_empty() {
             if shared.closed {
                 return false;
             }
-            shared.committer_sleeps = true;
-            shared = if patient && woken.iter().any(|list| list.is_pending()) {
-                patient = false;
-                self.wait_a_moment(shared)
-            } else if !woken.is_empty() {
+            shared = if woken.is_empty() {
+                self.sleep(shared, 1, None)
+            } else if std::mem::take(&mut patient) && woken.iter().any(|list| list.is_pending()) {
+                self.sleep(shared, 1, Some(PATIENCE))
+            } else {
                 drop(shared);
                 wake_rest(woken);
                 lock(&self.shared)
-            } else {
-                self.work.wait(shared).unwrap_or_else(std::sync::PoisonError::into_inner)
             };
-            shared.committer_sleeps = false;
         }
         std::mem::swap(&mut shared.queue, batch);
         shared.queue_bytes = 0;
@@ -288,16 +304,19 @@ impl<J, A> Handoff<J, A> {
         true
     }
 
-    #[cfg(not(steadfast_loom))]
-    fn wait_a_moment<'a>(&'a self, shared: MutexGuard<'a, Shared<J, A>>) -> MutexGuard<'a, Shared<J, A>> {
-        self.work.wait_timeout(shared, PATIENCE).unwrap_or_else(std::sync::PoisonError::into_inner).0
-    }
-
-    /// loom has no time: patience is over at once.
-    #[cfg(steadfast_loom)]
-    #[expect(clippy::unused_self, reason = "the same signature as the real one")]
-    fn wait_a_moment<'a>(&'a self, shared: MutexGuard<'a, Shared<J, A>>) -> MutexGuard<'a, Shared<J, A>> {
-        let _ = PATIENCE;
+    /// Sleeps until so many jobs are queued, the hand-off is closed, or the time is up; may wake for nothing.
+    fn sleep<'a>(
+        &'a self,
+        mut shared: MutexGuard<'a, Shared<J, A>>,
+        jobs: usize,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Shared<J, A>> {
+        shared.wake_at = Some(jobs);
+        let mut shared = match time {
+            Some(time) => wait_timeout(&self.work, shared, time),
+            None => self.work.wait(shared).unwrap_or_else(std::sync::PoisonError::into_inner),
+        };
+        shared.wake_at = None;
         shared
     }
 
@@ -367,6 +386,17 @@ impl<J, A> Handoff<J, A> {
         let shared = lock(&self.shared);
         (shared.queue.len(), shared.deadlines.len())
     }
+}
+
+#[cfg(not(steadfast_loom))]
+fn wait_timeout<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, time).unwrap_or_else(std::sync::PoisonError::into_inner).0
+}
+
+/// loom has no time: any that is given is over at once.
+#[cfg(steadfast_loom)]
+fn wait_timeout<'a, T>(_: &Condvar, guard: MutexGuard<'a, T>, _: Duration) -> MutexGuard<'a, T> {
+    guard
 }
 
 impl<J, A> Shared<J, A> {

@@ -75,6 +75,10 @@ impl FileLog {
         let create = OpenError::io(&layout.dir, "create");
         file_system.create_dir_all(&layout.dir).map_err(create)?;
         let numbers = segment_numbers(&layout, known_id.is_some())?;
+        // Names that a process saw before it died need not be durable yet.
+        for dir in [dir, &layout.dir] {
+            file_system.sync_dir(dir).map_err(OpenError::io(dir, "sync"))?;
+        }
 
         let store_id = known_id.unwrap_or_else(new_store_id);
         let mut reader = Reader::new(&layout, store_id, known_id.is_some(), config);
