@@ -1,7 +1,9 @@
 //! Models of the hand-off under loom: the shipped queue, loop and tickets, with stages that record what they did.
 
 use std::collections::BTreeSet;
-use std::task::{Wake, Waker};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Wake, Waker};
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;

@@ -1,7 +1,9 @@
 //! The hand-off with real threads: bounds, deadlines, cancellation, a committer that unwinds.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
 use crate::waiting::block_on;
