@@ -42,10 +42,6 @@ mod tests;
 /// How long an idle committer leaves it to a batch's own tasks to wake each other.
 const PATIENCE: Duration = Duration::from_micros(100);
 
-/// How long the committer waits for the callers that it has just answered, and up to how many callers it does.
-const LINGER: Duration = Duration::from_micros(50);
-const LINGER_JOBS: usize = 64;
-
 /// How many callers share one list of wakers at most; two lists at least, for two threads of a runtime.
 const WAKE_GROUP: usize = if cfg!(steadfast_loom) { 2 } else { 64 };
 
@@ -90,8 +86,7 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
     let mut queue = Vec::new();
     let mut answers = Vec::new();
     let mut woken = Vec::new();
-    let mut answered = 0;
-    while handoff.next_batch(&mut queue, answered, &mut woken) {
+    while handoff.next_batch(&mut queue, &mut woken) {
         let began = Instant::now();
         let count = queue.len();
         let mut batch = queue.drain(..);
@@ -110,8 +105,7 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
                 }
             }
             wake_rest(&mut woken);
-            answered = answers.len();
-            let group = answered.div_ceil(2).clamp(1, WAKE_GROUP);
+            let group = answers.len().div_ceil(2).clamp(1, WAKE_GROUP);
             while !answers.is_empty() {
                 let group = answers.len().saturating_sub(group);
                 woken.push(WakeList::answer(answers.drain(group..)));
@@ -150,8 +144,7 @@ struct Shared<J, A> {
     waiting: VecDeque<Waiter<J, A>>,
     deadlines: BTreeSet<(Instant, u64)>,
     next_waiter: u64,
-    /// The committer sleeps, and is to be woken when so many jobs are queued.
-    wake_at: Option<usize>,
+    committer_sleeps: bool,
     closed: bool,
     last_batch: (usize, Duration),
 }
@@ -177,7 +170,7 @@ impl<J, A> Handoff<J, A> {
             waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
             next_waiter: 0,
-            wake_at: None,
+            committer_sleeps: false,
             closed: false,
             last_batch: (1, Duration::from_millis(1)),
         };
@@ -201,9 +194,9 @@ impl<J, A> Handoff<J, A> {
         } else if shared.deadlines.is_empty() && shared.has_room(bytes, &this.bounds) {
             shared.queue_bytes += bytes;
             shared.queue.push(queued);
-            let wake = shared.wake_at.is_some_and(|jobs| shared.queue.len() >= jobs);
+            let asleep = shared.committer_sleeps;
             drop(shared);
-            if wake {
+            if asleep {
                 this.work.notify_one();
             }
         } else if shared.deadlines.len() < this.bounds.waiters {
@@ -224,29 +217,18 @@ impl<J, A> Handoff<J, A> {
 
     /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left.
     ///
-    /// `answered` callers have just been answered. Few callers who each ask again as soon as they are answered would
-    /// fall into two halves that wait for each other's syncs; so for a moment it is waited for them all.
     /// Wakes what is left on `woken`, the previous batch's lists, before it sleeps for long.
-    fn next_batch(
-        &self,
-        batch: &mut Vec<Queued<J, A>>,
-        answered: usize,
-        woken: &mut Vec<Arc<WakeList>>,
-    ) -> bool {
+    fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &mut Vec<Arc<WakeList>>) -> bool {
         let mut shared = lock(&self.shared);
-        let expected = shared.queue.len() + answered;
-        if answered > 0 && expected <= LINGER_JOBS && !shared.closed {
-            shared = self.sleep(shared, expected, Some(LINGER));
-        }
         let mut patient = true;
         while shared.queue.is_empty() {
             if shared.closed {
                 return false;
             }
             shared = if woken.is_empty() {
-                self.sleep(shared, 1, None)
+                self.sleep(shared, None)
             } else if std::mem::take(&mut patient) && woken.iter().any(|list| list.is_pending()) {
-                self.sleep(shared, 1, Some(PATIENCE))
+                self.sleep(shared, Some(PATIENCE))
             } else {
                 drop(shared);
                 wake_rest(woken);
@@ -262,19 +244,18 @@ impl<J, A> Handoff<J, A> {
         true
     }
 
-    /// Sleeps until so many jobs are queued, the hand-off is closed, or the time is up; may wake for nothing.
+    /// Sleeps until there is a job, the hand-off is closed, or the time is up; may wake for nothing.
     fn sleep<'a>(
         &'a self,
         mut shared: MutexGuard<'a, Shared<J, A>>,
-        jobs: usize,
         time: Option<Duration>,
     ) -> MutexGuard<'a, Shared<J, A>> {
-        shared.wake_at = Some(jobs);
+        shared.committer_sleeps = true;
         let mut shared = match time {
             Some(time) => wait_timeout(&self.work, shared, time),
             None => self.work.wait(shared).unwrap_or_else(std::sync::PoisonError::into_inner),
         };
-        shared.wake_at = None;
+        shared.committer_sleeps = false;
         shared
     }
 

@@ -105,7 +105,7 @@ fn a_job_larger_than_the_bound_goes_alone() {
     let mut batch = Vec::new();
     for left in [(1, 1), (1, 0), (0, 0)] {
         batch.clear();
-        assert!(handoff.next_batch(&mut batch, 0, &mut Vec::new()));
+        assert!(handoff.next_batch(&mut batch, &mut Vec::new()));
         assert_eq!((batch.len(), handoff.waiting()), (1, left));
     }
 }
@@ -213,7 +213,7 @@ fn whoever_of_a_batch_runs_or_leaves_first_wakes_the_rest() {
             assert!(Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending());
         }
         let mut batch = Vec::new();
-        assert!(handoff.next_batch(&mut batch, 0, &mut Vec::new()));
+        assert!(handoff.next_batch(&mut batch, &mut Vec::new()));
         WakeList::answer(batch.into_iter().map(|Queued { job, owed }| (owed, job)));
         let woken = || counts.iter().map(|count| count.0.load(Ordering::SeqCst)).sum::<usize>();
         assert_eq!(woken(), 1);
