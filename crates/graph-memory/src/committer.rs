@@ -57,7 +57,6 @@ pub(crate) struct Counters {
     pub(crate) encode_ns: AtomicU64,
     pub(crate) segment_ns: AtomicU64,
     pub(crate) write_ns: AtomicU64,
-    pub(crate) sync_ns: AtomicU64,
     pub(crate) apply_ns: AtomicU64,
     pub(crate) publish_ns: AtomicU64,
 }
@@ -120,7 +119,6 @@ impl Committer {
             (&counters.encode_ns, stats.encode_ns),
             (&counters.segment_ns, stats.segment_ns),
             (&counters.write_ns, stats.write_ns),
-            (&counters.sync_ns, stats.sync_ns),
             (&counters.apply_ns, counters.apply_ns.load(Ordering::Relaxed) + apply_ns),
             (&counters.publish_ns, counters.publish_ns.load(Ordering::Relaxed) + publish_ns),
         ];

@@ -123,4 +123,14 @@ pub trait File: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the operating system says. What is durable then is unknown, and stays so.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// [`write_all_at`](Self::write_all_at) and [`sync_data`](Self::sync_data) of these bytes; of bytes written earlier
+    /// nothing is promised.
+    ///
+    /// # Errors
+    /// As for both.
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)?;
+        self.sync_data()
+    }
 }

@@ -65,5 +65,4 @@ pub(crate) struct LogStats {
     pub(crate) encode_ns: u64,
     pub(crate) segment_ns: u64,
     pub(crate) write_ns: u64,
-    pub(crate) sync_ns: u64,
 }

@@ -82,10 +82,8 @@ pub struct CommitTime {
     pub encode: Duration,
     /// Waiting for the next segment.
     pub segment: Duration,
-    /// Writing.
+    /// Writing and syncing.
     pub write: Duration,
-    /// Syncing.
-    pub sync: Duration,
     /// Applying commands to the next value.
     pub apply: Duration,
     /// Publishing.
@@ -343,7 +341,6 @@ impl Store {
                 encode: time(&counters.encode_ns),
                 segment: time(&counters.segment_ns),
                 write: time(&counters.write_ns),
-                sync: time(&counters.sync_ns),
                 apply: time(&counters.apply_ns),
                 publish: time(&counters.publish_ns),
             },

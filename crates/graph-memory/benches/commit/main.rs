@@ -120,8 +120,7 @@ fn main() {
 fn print_time(width: usize, stats: &StoreStats, rate: &Rate) {
     let time = &stats.time;
     let parts = [
-        ("sync", time.sync),
-        ("write", time.write),
+        ("write and sync", time.write),
         ("encode", time.encode),
         ("apply", time.apply),
         ("publish", time.publish),
@@ -157,7 +156,6 @@ fn measure_store(dir: &Path, width: usize, time: Duration) -> (Rate, StoreStats)
     let syncs = stats.syncs - before.syncs;
     stats.time.encode -= before.time.encode;
     stats.time.write -= before.time.write;
-    stats.time.sync -= before.time.sync;
     stats.time.segment -= before.time.segment;
     assert_eq!(stats.last_seq.get(), before.last_seq.get() + count as u64, "every command was logged once");
     drop(tenant);

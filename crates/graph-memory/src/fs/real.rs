@@ -39,7 +39,7 @@ impl FileSystem for RealFileSystem {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Box::new(RealFile { file, direct: open_direct(path).ok() }))
+        Ok(Box::new(RealFile { file, direct: open_direct(path, Durable::AtOnce).ok() }))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -49,9 +49,8 @@ impl FileSystem for RealFileSystem {
 
     fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        let file = RealFile { file, direct: open_direct(path).ok() };
-        file.fill_with_zeros(bytes)?;
-        Ok(Box::new(file))
+        fill_with_zeros(open_direct(path, Durable::Later).as_ref().unwrap_or(&file), bytes)?;
+        Ok(Box::new(RealFile { file, direct: open_direct(path, Durable::AtOnce).ok() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -96,36 +95,44 @@ struct RealFile {
 }
 
 impl RealFile {
-    /// Makes the file `bytes` zeros long, and durable.
-    fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
-        const STEP: usize = 1 << 20;
-        let zeros = vec![0; STEP + DIRECT_ALIGNMENT];
-        let start = zeros.as_ptr().align_offset(DIRECT_ALIGNMENT).min(DIRECT_ALIGNMENT);
-        for at in (0..bytes).step_by(STEP) {
-            self.write_all_at(&zeros[start..][..STEP.min((bytes - at) as usize)], at)?;
-        }
-        self.sync_data()
-    }
-
-    /// The handle that these bytes can be written by.
-    fn handle(&self, bytes: &[u8], offset: u64) -> &fs::File {
+    /// The handle past the cache, if these bytes can be written by it.
+    fn direct(&self, bytes: &[u8], offset: u64) -> Option<&fs::File> {
         let aligned = offset.is_multiple_of(DIRECT_ALIGNMENT as u64)
             && bytes.len().is_multiple_of(DIRECT_ALIGNMENT)
             && bytes.as_ptr().align_offset(DIRECT_ALIGNMENT) == 0;
-        self.direct.as_ref().filter(|_| aligned).unwrap_or(&self.file)
+        self.direct.as_ref().filter(|_| aligned)
     }
 }
 
+/// Whether a write past the cache is durable when it returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    AtOnce,
+    Later,
+}
+
 #[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> io::Result<fs::File> {
+fn open_direct(path: &Path, durable: Durable) -> io::Result<fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
 
-    fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)
+    let flags = if durable == Durable::AtOnce { libc::O_DIRECT | libc::O_DSYNC } else { libc::O_DIRECT };
+    fs::OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_direct(_path: &Path) -> io::Result<fs::File> {
+fn open_direct(_path: &Path, _durable: Durable) -> io::Result<fs::File> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes the file `bytes` zeros long, and durable.
+fn fill_with_zeros(file: &fs::File, bytes: u64) -> io::Result<()> {
+    const STEP: usize = 1 << 20;
+    let zeros = vec![0; STEP + DIRECT_ALIGNMENT];
+    let start = zeros.as_ptr().align_offset(DIRECT_ALIGNMENT).min(DIRECT_ALIGNMENT);
+    for at in (0..bytes).step_by(STEP) {
+        write_all(file, &zeros[start..][..STEP.min((bytes - at) as usize)], at)?;
+    }
+    file.sync_data()
 }
 
 impl File for RealFile {
@@ -146,22 +153,16 @@ impl File for RealFile {
         Ok(done)
     }
 
-    #[cfg(unix)]
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(self.handle(bytes, offset), bytes, offset)
+        write_all(&self.file, bytes, offset)
     }
 
-    #[cfg(windows)]
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut done = 0;
-        while done < bytes.len() {
-            let file = self.handle(&bytes[done..], offset + done as u64);
-            match std::os::windows::fs::FileExt::seek_write(file, &bytes[done..], offset + done as u64)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => done += count,
-            }
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if let Some(direct) = self.direct(bytes, offset) {
+            return write_all(direct, bytes, offset);
         }
-        Ok(())
+        self.write_all_at(bytes, offset)?;
+        self.sync_data()
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -172,6 +173,23 @@ impl File for RealFile {
 #[cfg(unix)]
 fn read_once(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(unix)]
+fn write_all(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match std::os::windows::fs::FileExt::seek_write(file, &bytes[done..], offset + done as u64)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => done += count,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(windows)]

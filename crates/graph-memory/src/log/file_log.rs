@@ -133,8 +133,6 @@ impl FileLog {
         let encoded = Instant::now();
         current.write(&self.buffer[start..]).map_err(AppendError::Unknown)?;
         let written = Instant::now();
-        current.file.sync_data().map_err(AppendError::Unknown)?;
-        let synced = Instant::now();
         current.offset += (self.buffer.len() - start) as u64;
         self.position = Position {
             chain,
@@ -151,7 +149,6 @@ impl FileLog {
         self.stats.segment_ns += (taken - begun).as_nanos() as u64;
         self.stats.encode_ns += (encoded - taken).as_nanos() as u64;
         self.stats.write_ns += (written - encoded).as_nanos() as u64;
-        self.stats.sync_ns += (synced - written).as_nanos() as u64;
         Ok(())
     }
 
@@ -173,7 +170,6 @@ impl FileLog {
             let chain = finish_batch(&mut marker, 0, header);
             marker.resize(PAGE_BYTES, 0);
             current.write(&marker).map_err(AppendError::Unknown)?;
-            current.file.sync_data().map_err(AppendError::Unknown)?;
             self.stats.syncs += 1;
             self.position.chain = chain;
         }
@@ -193,12 +189,13 @@ impl FileLog {
 }
 
 impl Current {
+    /// Writes a batch and syncs it.
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         debug_assert!(
             self.offset + bytes.len() as u64 <= self.bytes,
             "a batch never reaches over a segment's end"
         );
-        self.file.write_all_at(bytes, self.offset)
+        self.file.write_durably_at(bytes, self.offset)
     }
 }
 
