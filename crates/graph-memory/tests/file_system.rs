@@ -18,6 +18,7 @@ const CONTRACT: &[(&str, Clause)] = &[
     ("writes lengthen the file and leave the rest alone", writes_lengthen_the_file_and_leave_the_rest_alone),
     ("all handles see one content", all_handles_see_one_content),
     ("create_new leaves a file that exists alone", create_new_leaves_a_file_that_exists_alone),
+    ("create_zeroed makes a file of zeros", create_zeroed_makes_a_file_of_zeros),
     ("what is missing is not found", what_is_missing_is_not_found),
     ("rename replaces and keeps the content", rename_replaces_and_keeps_the_content),
     ("an open file follows its rename", an_open_file_follows_its_rename),
@@ -116,6 +117,18 @@ fn create_new_leaves_a_file_that_exists_alone(fs: &dyn FileSystem, dir: &Path) {
     create(fs, &path, b"kept");
     assert_eq!(kind_of(fs.create_new(&path)), io::ErrorKind::AlreadyExists);
     assert_eq!(content(&*fs.open(&path).unwrap()), b"kept");
+}
+
+fn create_zeroed_makes_a_file_of_zeros(fs: &dyn FileSystem, dir: &Path) {
+    // Whole pages of a disk or not, more than one step or less.
+    for bytes in [0, 1, 4096, 5000, 3 << 20] {
+        let path = dir.join(bytes.to_string());
+        let file = fs.create_zeroed(&path, bytes).unwrap();
+        assert_eq!(content(&*file), vec![0; bytes as usize]);
+        file.write_all_at(b"in place", 0).unwrap();
+        assert_eq!(kind_of(fs.create_zeroed(&path, bytes)), io::ErrorKind::AlreadyExists);
+        assert_eq!(&content(&*fs.open(&path).unwrap())[..8], b"in place");
+    }
 }
 
 fn what_is_missing_is_not_found(fs: &dyn FileSystem, dir: &Path) {
@@ -250,6 +263,18 @@ fn data_are_lost_with_a_name_that_was_not_synced() {
     create(&disk, &path("b"), b"synced").sync_data().unwrap();
     assert_eq!(found(&disk.after_power_loss(&Survival::NothingUnsynced), "b"), None);
     assert_eq!(found(&disk.after_power_loss(&Survival::EverythingUnsynced), "b").unwrap(), b"synced");
+}
+
+#[test]
+fn zeroed_files_are_durable_but_for_their_name() {
+    let (disk, _) = disk_with(b"");
+    disk.create_zeroed(&path("b"), 5000).unwrap();
+    assert_eq!(found(&disk.after_power_loss(&Survival::NothingUnsynced), "b"), None);
+    assert_eq!(found(&disk.after_power_loss(&Survival::EverythingUnsynced), "b").unwrap(), [0; 5000]);
+    let (disk, _) = disk_with(b"");
+    disk.create_zeroed(&path("b"), 5000).unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    assert_eq!(found(&disk.after_power_loss(&Survival::NothingUnsynced), "b").unwrap(), [0; 5000]);
 }
 
 #[test]

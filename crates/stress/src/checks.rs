@@ -30,6 +30,7 @@ pub struct Invariant {
 
 impl Checks {
     /// Says that `measured` must be exactly `expected`.
+    #[expect(clippy::needless_pass_by_value, reason = "most are numbers, and `&` before each would be noise")]
     pub fn exactly<T: PartialEq + fmt::Debug>(&mut self, name: impl Into<String>, measured: T, expected: T) {
         self.invariants.push(Invariant {
             name: name.into(),

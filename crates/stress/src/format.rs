@@ -73,10 +73,8 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
 }
 
 fn trimmed(number: &str) -> String {
-    match number.contains('.') {
-        true => number.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => number.to_owned(),
-    }
+    let digits = if number.contains('.') { number.trim_end_matches('0') } else { number };
+    digits.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

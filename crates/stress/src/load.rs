@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::format;
 
 pub(crate) use self::pacer::Schedule;
-pub(crate) use self::run::{Lag, Ran, Stop, run};
+pub(crate) use self::run::{Ran, Stop, run};
 
 /// An operation may take this long if the scenario doesn't say otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -126,7 +126,9 @@ impl Load {
     pub(crate) fn duration(&self) -> Option<Duration> {
         match self.shape {
             Shape::Users { until: Until::Operations(_), .. } => None,
-            Shape::Users { until: Until::Elapsed(duration), .. } | Shape::Rate { duration, .. } => Some(duration),
+            Shape::Users { until: Until::Elapsed(duration), .. } | Shape::Rate { duration, .. } => {
+                Some(duration)
+            }
         }
     }
 

@@ -87,11 +87,20 @@ pub(crate) struct Kind {
     pub(crate) example: String,
 }
 
-/// When an operation of an open loop should have started, and since when its slot was free.
+/// When an operation of an open loop should have started, and what may have kept it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Intent {
     pub(crate) intended: Instant,
+    /// Since when the slot that it got was free.
     pub(crate) free_since: Instant,
+    /// Whether it took the last slot. Otherwise others were free all along, and only the runtime didn't get to them.
+    pub(crate) last_slot: bool,
+}
+
+impl Intent {
+    fn waited_for_slot(&self) -> bool {
+        self.last_slot && self.free_since > self.intended
+    }
 }
 
 impl Recorder {
@@ -106,8 +115,8 @@ impl Recorder {
         Self::new(open, (2 * threads).min(16))
     }
 
-    /// Counts an operation as started.
-    pub(crate) fn begin(&self) -> Instant {
+    /// Counts an operation as started; tells when, and how many are in flight with it.
+    pub(crate) fn begin(&self) -> (Instant, u64) {
         self.gauges.issued.fetch_add(1, Ordering::Relaxed);
         let now = self.gauges.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         for peak in [&self.gauges.in_flight_peak, &self.gauges.window_peak] {
@@ -116,7 +125,7 @@ impl Recorder {
                 peak.fetch_max(now, Ordering::Relaxed);
             }
         }
-        Instant::now()
+        (Instant::now(), now)
     }
 
     /// Writes an operation down; tells when it ended.
@@ -139,9 +148,10 @@ impl Recorder {
             if is_timed {
                 open.response.record(ended.saturating_duration_since(intent.intended));
             }
-            let could_start = intent.intended.max(intent.free_since);
+            let waited = intent.waited_for_slot();
+            let could_start = if waited { intent.free_since } else { intent.intended };
             open.lag.record(started.saturating_duration_since(could_start));
-            open.waited += u64::from(intent.free_since > intent.intended);
+            open.waited += u64::from(waited);
         }
         figures.count(outcome);
         ended
@@ -153,6 +163,14 @@ impl Recorder {
             std::mem::swap(&mut *shard.lock(), spare);
             window.add(spare);
             spare.clear();
+        }
+    }
+
+    /// Back to 0, when nobody uses it.
+    pub(crate) fn reset_gauges(&self) {
+        let Gauges { issued, in_flight, in_flight_peak, window_peak } = &self.gauges;
+        for gauge in [issued, in_flight, in_flight_peak, window_peak] {
+            gauge.store(0, Ordering::Relaxed);
         }
     }
 
@@ -184,11 +202,7 @@ impl Shard {
 
 impl Figures {
     pub(crate) fn new(open: bool) -> Self {
-        let open = open.then(|| OpenFigures {
-            response: Latencies::new(),
-            lag: Latencies::new(),
-            waited: 0,
-        });
+        let open = open.then(|| OpenFigures { response: Latencies::new(), lag: Latencies::new(), waited: 0 });
         Self {
             counts: Counts::default(),
             service: Latencies::new(),
@@ -289,7 +303,7 @@ mod tests {
         let (mut spare, mut total) = (Figures::touched(false), Figures::touched(false));
         for window in 0..4 {
             for user in 0..10 {
-                let started = recorder.begin();
+                let (started, _) = recorder.begin();
                 let outcome = match user {
                     0 => Outcome::Error(Failure::new("refused", format!("in window {window}"))),
                     1 => Outcome::Timeout,
@@ -317,13 +331,17 @@ mod tests {
         let ms = Duration::from_millis;
         let base = Instant::now();
         // The slot was busy until 50 ms after the intended start, and the generator needed 2 ms more.
-        let intent = Intent { intended: base, free_since: base + ms(50) };
+        let intent = Intent { intended: base, free_since: base + ms(50), last_slot: true };
         recorder.begin();
         recorder.end(0, base + ms(52), Some(intent), Outcome::Success);
         // The slot was free; the generator alone was 3 ms late.
-        let intent = Intent { intended: base + ms(10), free_since: base };
+        let intent = Intent { intended: base + ms(10), free_since: base, last_slot: true };
         recorder.begin();
         recorder.end(0, base + ms(13), Some(intent), Outcome::Success);
+        // This slot was busy, but others were free: nobody looked after them for 3 ms.
+        let intent = Intent { intended: base, free_since: base + ms(2), last_slot: false };
+        recorder.begin();
+        recorder.end(0, base + ms(3), Some(intent), Outcome::Success);
         let mut figures = Figures::new(true);
         recorder.collect(&mut figures, &mut Figures::new(true));
         let open = figures.open.unwrap();
@@ -335,10 +353,10 @@ mod tests {
     fn kinds_are_bounded() {
         let recorder = Recorder::new(false, 1);
         for number in 0..1_000 {
-            let started = recorder.begin();
+            let (started, _) = recorder.begin();
             recorder.end(0, started, None, Outcome::Error(Failure::new(format!("kind {number}"), "")));
         }
-        let started = recorder.begin();
+        let (started, _) = recorder.begin();
         recorder.end(0, started, None, Outcome::Panic(String::new()));
         let mut figures = Figures::new(false);
         recorder.collect(&mut figures, &mut Figures::new(false));

@@ -131,7 +131,7 @@ impl<S: Scenario> Ready for WithState<S> {
     }
 
     fn check<'a>(&'a self, tally: &'a Tally, checks: &'a mut Checks) -> Boxed<'a, Result<(), Failure>> {
-        Box::pin(self.0.scenario.check(&self.0.state, tally, checks))
+        Box::pin(async move { self.0.scenario.check(&self.0.state, tally, checks).await })
     }
 
     fn tear_down(self: Box<Self>) -> Boxed<'static, Result<(), Failure>> {

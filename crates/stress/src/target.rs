@@ -36,7 +36,9 @@ pub(crate) enum Outcome {
 
 /// Calls `target` once, for at most `timeout`, and survives its panic.
 pub(crate) async fn guarded<T: Target>(target: &T, call: Call, timeout: Duration) -> Outcome {
-    match tokio::time::timeout(timeout, catching_panic(target.call(call))).await {
+    // The call itself is inside, too: it may panic before it returns a future.
+    let operation = async { target.call(call).await };
+    match tokio::time::timeout(timeout, catching_panic(operation)).await {
         Ok(Ok(Ok(()))) => Outcome::Success,
         Ok(Ok(Err(failure))) => Outcome::Error(failure),
         Ok(Err(panic)) => Outcome::Panic(panic),

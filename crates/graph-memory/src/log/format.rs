@@ -270,10 +270,11 @@ pub(crate) fn commands<'a>(bytes: &'a [u8], header: &BatchHeader) -> Option<Vec<
     (all.len() == header.count as usize).then_some(all)
 }
 
-/// Whether `bytes`, a part of a file from `offset` on that was once all zeros and in which one write was made,
-/// look as if a part of that write is missing: a sector's worth is still zero, or the end is.
+/// Whether `bytes`, a header or a batch of a file from `offset` on that was once all zeros and in which one write was
+/// made, look as if a part of that write is missing: a sector's worth is still zero, or the end is. Or the beginning
+/// is zero again: then a recovery was interrupted while it overwrote what it had found torn.
 pub(crate) fn looks_torn(bytes: &[u8], offset: usize) -> bool {
-    if bytes.last() == Some(&0) {
+    if bytes.first() == Some(&0) || bytes.last() == Some(&0) {
         return true;
     }
     let first = (SECTOR_BYTES - offset % SECTOR_BYTES).min(bytes.len());

@@ -8,6 +8,7 @@
 //! - after a `Closed` marker only the marker of the next opening can be torn.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use super::{AppendError, store_file};
 use crate::command::Undecodable;
 use crate::config::{Config, Progress};
 use crate::error::OpenError;
-use crate::fs::File;
+use crate::fs::{File, FileSystem};
 
 /// What was found when a store was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +76,7 @@ impl FileLog {
         let create = OpenError::io(&layout.dir, "create");
         file_system.create_dir_all(&layout.dir).map_err(create)?;
         let numbers = segment_numbers(&layout, known_id.is_some())?;
-        // Names that a process saw before it died need not be durable yet.
-        for dir in [dir, &layout.dir] {
-            file_system.sync_dir(dir).map_err(OpenError::io(dir, "sync"))?;
-        }
+        sync_names(&**file_system, &[dir, &layout.dir])?;
 
         let store_id = known_id.unwrap_or_else(new_store_id);
         let mut reader = Reader::new(&layout, store_id, known_id.is_some(), config);
@@ -108,6 +106,19 @@ impl FileLog {
             epoch: position.epoch + 1,
         };
         Ok((log, recovery))
+    }
+}
+
+/// Makes durable the names that are there: those that a process gave before it died need not be.
+fn sync_names(file_system: &dyn FileSystem, dirs: &[&Path]) -> Result<(), OpenError> {
+    for dir in dirs {
+        file_system.sync_dir(dir).map_err(OpenError::io(*dir, "sync"))?;
+    }
+    let above = dirs[0].parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match file_system.sync_dir(above) {
+        // Somebody else's directory, and so somebody else's care.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(OpenError::io(above, "sync")),
     }
 }
 
@@ -168,6 +179,8 @@ struct Tail {
     current: Option<Current>,
     /// Segments of zeros, in the order of their numbers, `next` first.
     found: VecDeque<Prepared>,
+    /// Segments behind those, which have another length than they would get now.
+    stale: Vec<u64>,
     /// The number of the next segment to be begun.
     next: u64,
 }
@@ -213,9 +226,10 @@ impl<'a> Reader<'a> {
                 None => {
                     if let End::Here(offset) = self.read_segment(number, &bytes, visit)? {
                         self.cut_tail(number, &*file, &bytes, offset)?;
-                        let mut begun = Tail { current: None, found: VecDeque::new(), next: number };
+                        let mut begun =
+                            Tail { current: None, found: VecDeque::new(), stale: Vec::new(), next: number };
                         if offset == 0 {
-                            self.keep_prepared(number, file, length, &mut begun)?;
+                            Self::keep_prepared(number, file, length, self.layout, &mut begun);
                         } else {
                             begun.current = Some(Current { file, bytes: length, offset: offset as u64 });
                             begun.next = number + 1;
@@ -229,9 +243,16 @@ impl<'a> Reader<'a> {
             (self.config.on_progress)(Progress { bytes: bytes_read, bytes_total, seq });
         }
         let missing = "the segment is missing, the one before it says that the log goes on in it";
+        // The last one first: a crash in between must not leave a gap.
+        for number in tail.iter().flat_map(|tail| tail.stale.iter().rev()) {
+            let path = self.layout.path(*number);
+            self.layout.file_system.remove(&path).map_err(OpenError::io(&path, "remove"))?;
+        }
         match tail {
             Some(tail) => Ok(tail),
-            None if numbers.is_empty() => Ok(Tail { current: None, found: VecDeque::new(), next: 1 }),
+            None if numbers.is_empty() => {
+                Ok(Tail { current: None, found: VecDeque::new(), stale: Vec::new(), next: 1 })
+            }
             None => Err(self.damaged(numbers.len() as u64 + 1, 0, missing)),
         }
     }
@@ -430,7 +451,9 @@ impl<'a> Reader<'a> {
                 "a header is wrong in a way that no interrupted write explains",
             ));
         }
-        self.check_rest(number, bytes, offset, offset + PAGE_BYTES)
+        // A segment's header is written together with its first batch.
+        let pages = if offset == 0 { 2 } else { 1 };
+        self.check_rest(number, bytes, offset, offset + pages * PAGE_BYTES)
     }
 
     /// At `offset` there is a batch with a right header and a wrong body or footer: was it being written?
@@ -517,25 +540,18 @@ impl<'a> Reader<'a> {
             // Never written by the log: some bits have turned where nothing was kept.
             self.cut_tail(number, &*file, bytes, 0)?;
         }
-        self.keep_prepared(number, file, bytes.len() as u64, tail)
+        Self::keep_prepared(number, file, bytes.len() as u64, self.layout, tail);
+        Ok(())
     }
 
-    /// Uses a segment of zeros if it has the length that it would get now; else it is removed, to be made anew, and
-    /// with it all behind it.
-    fn keep_prepared(
-        &self,
-        number: u64,
-        file: Box<dyn File>,
-        length: u64,
-        tail: &mut Tail,
-    ) -> Result<(), OpenError> {
-        let follows = number == tail.next + tail.found.len() as u64;
-        if follows && length == self.layout.bytes(number) {
+    /// Uses a segment of zeros if it has the length that it would get now; else it is to be made anew, and with it all
+    /// behind it.
+    fn keep_prepared(number: u64, file: Box<dyn File>, length: u64, layout: &Layout, tail: &mut Tail) {
+        if tail.stale.is_empty() && length == layout.bytes(number) {
             tail.found.push_back(Prepared { number, bytes: length, file });
-            return Ok(());
+        } else {
+            tail.stale.push(number);
         }
-        let path = self.layout.path(number);
-        self.layout.file_system.remove(&path).map_err(OpenError::io(&path, "remove"))
     }
 }
 

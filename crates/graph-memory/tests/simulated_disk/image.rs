@@ -58,6 +58,11 @@ impl Kept {
         kept
     }
 
+    /// Where the last byte is that was kept.
+    fn end(&self) -> Option<usize> {
+        self.ranges.iter().filter(|range| !range.is_empty()).map(|range| range.end).max()
+    }
+
     /// Keeps only a part of the last range.
     fn tear_last(&mut self, dice: &mut Dice) {
         if let Some(last) = self.ranges.last_mut() {
@@ -112,13 +117,6 @@ impl FileImage {
         self.unsynced.push(write);
     }
 
-    /// A write of which only a part took place.
-    pub(super) fn write_partly(&mut self, order: u64, offset: u64, bytes: &[u8], kept: &Kept) {
-        for range in &kept.ranges {
-            self.write(order, offset + range.start as u64, &bytes[range.clone()]);
-        }
-    }
-
     /// The write during which the power fails.
     pub(super) fn write_in_flight(&mut self, order: u64, offset: u64, bytes: &[u8]) {
         self.unsynced.push(Unsynced { order, offset, bytes: bytes.into(), in_flight: true });
@@ -151,7 +149,9 @@ impl FileImage {
         let mut after = Self { unsynced: Vec::new(), ..self.clone() };
         for write in &self.unsynced {
             if write.in_flight {
-                after.write_partly(write.order, write.offset, &write.bytes, &kept(write));
+                // It was copied from front to back.
+                let copied = kept(write).end().unwrap_or(0);
+                after.write(write.order, write.offset, &write.bytes[..copied]);
             } else {
                 after.unsynced.push(write.clone());
             }
@@ -162,8 +162,7 @@ impl FileImage {
 
 /// Puts what is kept of a write into an image.
 fn put(image: &mut Arc<Vec<u8>>, write: &Unsynced, kept: &Kept) {
-    let kept_end = kept.ranges.iter().filter(|range| !range.is_empty()).map(|range| range.end).max();
-    let reaches = if kept.lengthens { write.bytes.len() } else { kept_end.unwrap_or(0) };
+    let reaches = if kept.lengthens { write.bytes.len() } else { kept.end().unwrap_or(0) };
     if reaches == 0 {
         return;
     }

@@ -14,16 +14,21 @@
 //!
 //! A **fault** is planned by [`SimulatedDisk::fail`]: one operation fails, later ones go on. A sync that fails leaves its
 //! writes durable or lost by chance, and clean: readers see them, later syncs don't try them again. (So
-//! Linux did it to PostgreSQL in 2018.) A write that fails leaves any part of itself.
+//! Linux did it to PostgreSQL in 2018.) A write that fails leaves any first part of itself.
 //!
 //! All chance comes from seeds.
 
-#![allow(dead_code, reason = "each test binary includes the whole disk and uses its own part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary includes the whole disk and uses its own part of it"
+)]
 
 mod dice;
 mod directory;
 mod image;
 mod power_loss;
+pub(crate) mod store;
 mod world;
 
 use std::any::Any;
@@ -96,11 +101,15 @@ impl SimulatedDisk {
         world.space_bytes = bytes.map_or(u64::MAX, |bytes| world.used_bytes() + bytes);
     }
 
-    /// Where in its file the last unsynced write lies; none if all is synced.
+    /// Where in its file the last unsynced write lies, without zeros at its end if it is more than zeros; none if all is
+    /// synced.
     pub(crate) fn last_unsynced_write(&self) -> Option<Range<u64>> {
         let world = self.world();
         let writes = world.files.iter().filter_map(|file| file.unsynced().last());
-        writes.max_by_key(|write| write.order).map(image::Unsynced::range)
+        let write = writes.max_by_key(|write| write.order)?;
+        let last = write.bytes.iter().rposition(|byte| *byte != 0);
+        let bytes = last.map_or(write.bytes.len(), |last| last + 1) as u64;
+        Some(write.offset..write.offset + bytes)
     }
 
     /// Whether anything at all is not synced.
@@ -141,6 +150,20 @@ impl SimulatedDisk {
         }
         world.directories.iter_mut().for_each(Directory::sync);
         Self::of(world)
+    }
+
+    /// Changes a file's bytes behind everybody's back, durably.
+    pub(crate) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut world = self.world();
+        let number = world.file(path).expect("the file is there");
+        let mut bytes = world.files[number].live().to_vec();
+        change(&mut bytes);
+        world.files[number] = FileImage::durable(bytes);
+    }
+
+    /// Lets nobody do anything until the returned value is dropped.
+    pub(crate) fn pause(&self) -> impl Drop + '_ {
+        self.world()
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -313,8 +336,8 @@ impl File for SimulatedFile {
                 Err(world::power_is_off())
             }
             Turn::Fails(error) => {
-                let kept = Kept::random(&(offset..offset + fits as u64), &mut world.dice);
-                file.write_partly(order, offset, bytes, &kept);
+                let begun = world.dice.below(fits as u64 + 1) as usize;
+                file.write(order, offset, &bytes[..begun]);
                 Err(error)
             }
         }

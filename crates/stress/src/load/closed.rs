@@ -43,11 +43,12 @@ pub(super) async fn run<T: Target>(
         let (target, recorder) = (Arc::clone(&target), Arc::clone(&recorder));
         users.spawn(be_user(user, plan, target, recorder, Arc::clone(&start_line)));
     }
-    let interrupted = join_or_stop(&mut users, &mut stop).await;
+    let ended = join_or_stop(&mut users, &mut stop).await;
     Ran {
         started: start_line.crossed.get().copied().unwrap_or_else(Instant::now),
         schedule: None,
-        interrupted,
+        interrupted: ended.interrupted,
+        users_panicked: ended.panicked,
         target_was_full: false,
         pacer_lag: None,
     }
@@ -76,7 +77,7 @@ async fn be_user<T: Target>(
             index: number * plan.users as u64 + user as u64,
             seed: operation_seed(plan.seed, user as u64, number),
         };
-        let begun = recorder.begin();
+        let (begun, _) = recorder.begin();
         let outcome = guarded(&*target, call, plan.timeout).await;
         recorder.end(user, begun, None, outcome);
         number += 1;
@@ -94,20 +95,68 @@ impl Until {
     }
 }
 
-/// Waits for all tasks; at a stop it aborts them and waits for that. Tells whether it was stopped.
-pub(super) async fn join_or_stop(tasks: &mut JoinSet<()>, stop: &mut Stop) -> bool {
+/// How the tasks of a load ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ended {
+    pub(super) interrupted: bool,
+    /// Tasks that a panic ended where it can't be caught: when an operation was dropped.
+    pub(super) panicked: u64,
+}
+
+/// Waits for all tasks; at a stop it aborts them and waits for that.
+pub(super) async fn join_or_stop(tasks: &mut JoinSet<()>, stop: &mut Stop) -> Ended {
+    let mut ended = Ended::default();
     loop {
         tokio::select! {
             biased;
-            () = stop.requested() => {
-                tasks.shutdown().await;
-                return true;
+            () = stop.requested(), if !ended.interrupted => {
+                tasks.abort_all();
+                ended.interrupted = true;
             }
-            ended = tasks.join_next() => match ended {
-                // A user that ended by a panic of the engine's own shows as operations that were never issued.
+            task = tasks.join_next() => match task {
+                Some(Err(error)) if error.is_panic() => ended.panicked += 1,
                 Some(_) => {}
-                None => return false,
+                None => return ended,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::failure::Failure;
+
+    /// Notes how many users there were when the first operation began: each holds a handle to the target.
+    struct CountsUsers {
+        own: Weak<Self>,
+        at_first: OnceLock<usize>,
+    }
+
+    impl Target for CountsUsers {
+        async fn call(&self, _: Call) -> Result<(), Failure> {
+            self.at_first.get_or_init(|| self.own.strong_count());
+            Ok(())
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_user_begins_before_all_are_there() {
+        const USERS: usize = 20_000;
+        let target = Arc::new_cyclic(|own| CountsUsers { own: own.clone(), at_first: OnceLock::new() });
+        let recorder = Arc::new(Recorder::new(false, 1));
+        let plan = Plan {
+            users: USERS,
+            until: Until::Operations(1),
+            think_time: Duration::ZERO,
+            timeout: Duration::from_secs(60),
+            seed: 1,
+        };
+        run(plan, Arc::clone(&target), Arc::clone(&recorder), Stop::never()).await;
+        assert_eq!(recorder.issued(), USERS as u64);
+        // One more handle is this test's, one the loop's.
+        assert!(*target.at_first.get().unwrap() >= USERS, "{:?}", target.at_first);
     }
 }

@@ -61,7 +61,9 @@ pub(super) async fn run<T: Target>(
         let (ready, mut course) = (Arc::clone(&ready), course.clone());
         slots.spawn(async move {
             ready.wait().await;
-            let Ok(course) = course.wait_for(Option::is_some).await.map(|course| course.clone()) else { return };
+            let Ok(course) = course.wait_for(Option::is_some).await.map(|course| course.clone()) else {
+                return;
+            };
             if let Some(course) = course {
                 be_slot(slot, plan, &course, &*target, &recorder).await;
             }
@@ -77,13 +79,19 @@ pub(super) async fn run<T: Target>(
     });
     send_course.send_replace(Some(Arc::clone(&course)));
     let started = schedule.intended(0);
-    let pacer = Pacer::start(schedule, Arc::clone(&released), plan.slots)?;
+    let pacer = match Pacer::start(schedule, Arc::clone(&released), plan.slots) {
+        Ok(pacer) => pacer,
+        Err(error) => {
+            slots.shutdown().await;
+            return Err(error);
+        }
+    };
 
     let last_start = tokio::time::Instant::from_std(started + plan.duration + plan.timeout);
     let mut target_was_full = false;
     let ended = tokio::time::timeout_at(last_start, join_or_stop(&mut slots, &mut stop)).await;
-    let interrupted = match ended {
-        Ok(interrupted) => interrupted,
+    let ended = match ended {
+        Ok(ended) => ended,
         Err(_late) => {
             target_was_full = recorder.in_flight() >= plan.slots as u64;
             course.given_up.store(true, Ordering::Relaxed);
@@ -94,7 +102,8 @@ pub(super) async fn run<T: Target>(
     Ok(Ran {
         started,
         schedule: Some(plan.duration),
-        interrupted,
+        interrupted: ended.interrupted,
+        users_panicked: ended.panicked,
         target_was_full,
         pacer_lag: Some(pacer.finish()),
     })
@@ -112,8 +121,9 @@ async fn be_slot<T: Target>(slot: usize, plan: Plan, course: &Course, target: &T
             return;
         }
         let call = Call { user: slot, number, index: number, seed: operation_seed(plan.seed, 0, number) };
-        let intent = Intent { intended: course.schedule.intended(number), free_since };
-        let begun = recorder.begin();
+        let (begun, in_flight) = recorder.begin();
+        let intended = course.schedule.intended(number);
+        let intent = Intent { intended, free_since, last_slot: in_flight >= plan.slots as u64 };
         let outcome = guarded(target, call, plan.timeout).await;
         free_since = recorder.end(slot, begun, Some(intent), outcome);
     }

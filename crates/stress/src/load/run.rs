@@ -42,23 +42,12 @@ pub(crate) struct Ran {
     /// The end of an open loop's schedule.
     pub(crate) schedule: Option<Duration>,
     pub(crate) interrupted: bool,
+    /// Users that ended by a panic outside of an operation's own run.
+    pub(crate) users_panicked: u64,
     /// Whether all slots were taken when sending was given up: then the target is why operations were never sent.
     pub(crate) target_was_full: bool,
     /// How late the open loop's clock was.
     pub(crate) pacer_lag: Option<Latencies>,
-}
-
-/// How late an open loop was, and how often.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Lag {
-    pub(crate) p99: Duration,
-    pub(crate) max: Duration,
-}
-
-impl Lag {
-    pub(crate) fn of(latencies: &Latencies) -> Self {
-        Self { p99: latencies.percentile(99.0), max: latencies.max() }
-    }
 }
 
 /// Runs `load` to its end, or until `stop`.

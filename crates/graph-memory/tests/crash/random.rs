@@ -1,0 +1,132 @@
+//! Random workloads: callers at work at the same time, several lives on one disk, crashes and failures wherever chance has
+//! them, during recovery as well.
+
+use std::sync::Barrier;
+
+use steadfast_graph_memory::{GraphMemory, LogConfig, OnSlug, OpenError};
+
+use crate::commands::{Change, Command, Fate, text};
+use crate::lives::{go_on, recover};
+use crate::model::{Possible, contents};
+use crate::simulated_disk::store::open_with;
+use crate::simulated_disk::{Dice, Operation, SimulatedDisk, Survival};
+use crate::{Case, setting};
+
+const SEEDS: u64 = 300;
+
+/// What one caller wants to do in one life; `first_request` is the first of its request numbers.
+fn workload(dice: &mut Dice, caller: &str, first_request: u64) -> Vec<Command> {
+    let mut commands: Vec<Command> = Vec::new();
+    for at in 0..=dice.below(12) {
+        let bytes = [50, 500, 3000, 20_000][dice.below(4) as usize] + dice.below(500);
+        let text = text(&format!("{caller}n{at}"), bytes as usize);
+        let id = 1 + dice.below(10);
+        let version = dice.chance(1, 2).then(|| 1 + dice.below(3));
+        let slug = format!("slug-{}", dice.below(4));
+        let command = match dice.below(10) {
+            0..=2 => Command::allocate(text),
+            3 => Command::allocate(text).slug(&slug, OnSlug::Return),
+            4 => Command::allocate(text).slug(&slug, OnSlug::Refuse),
+            5 | 6 => Command::update(id, version, text),
+            7 => {
+                let change = Change::Delete { id, if_version: version };
+                Command { tenant: 0, request: None, change }
+            }
+            // One of its own once more.
+            _ if !commands.is_empty() => {
+                commands.push(commands[dice.below(commands.len() as u64) as usize].clone());
+                continue;
+            }
+            _ => Command::delete(id),
+        };
+        let command = command.tenant(dice.below(2) as usize);
+        let has_request = dice.chance(1, 2);
+        commands.push(if has_request { command.request(first_request + at) } else { command });
+    }
+    commands
+}
+
+/// Lets all callers work at the same time, each until something isn't decided.
+fn work(memory: &GraphMemory, workloads: &[Vec<Command>]) -> Vec<Vec<(Command, Fate)>> {
+    let start = &Barrier::new(workloads.len());
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = workloads
+            .iter()
+            .map(|commands| scope.spawn(move || work_alone(memory, commands, start)))
+            .collect();
+        callers.into_iter().map(|caller| caller.join().expect("a caller doesn't panic")).collect()
+    })
+}
+
+fn work_alone(memory: &GraphMemory, commands: &[Command], start: &Barrier) -> Vec<(Command, Fate)> {
+    let mut history = Vec::new();
+    start.wait();
+    for command in commands {
+        let fate = command.send(memory);
+        let goes_on = matches!(fate, Fate::Decided(..));
+        history.push((command.clone(), fate));
+        if !goes_on {
+            break;
+        }
+    }
+    history
+}
+
+fn plan_trouble(disk: &SimulatedDisk, dice: &mut Dice) {
+    match dice.below(10) {
+        0 => {}
+        1 => disk.fail(Operation::SyncData, dice.below(20)),
+        2 => disk.fail(Operation::Write, dice.below(20)),
+        3 => disk.fail(Operation::SyncDirectory, dice.below(5)),
+        4 => disk.leave_space(Some(dice.below(200_000))),
+        // Most openings take fewer operations than ten.
+        5 | 6 => disk.crash_at(1 + dice.below(10)),
+        _ => disk.crash_at(1 + dice.below(60)),
+    }
+}
+
+fn run_seed(seed: u64) {
+    let _case = Case(format!("STEADFAST_CRASH_SEED={seed}"));
+    let mut dice = Dice::new(seed);
+    let (mut disk, mut possible) = (SimulatedDisk::new(seed), Possible::empty());
+    let log = |dice: &mut Dice| LogConfig::new(64 << (10 + dice.below(2)), dice.below(3) as usize);
+    let mut sent: Vec<Command> = Vec::new();
+    for life in 0..=dice.below(4) {
+        plan_trouble(&disk, &mut dice);
+        let workloads: Vec<_> = (0..=dice.below(3))
+            .map(|caller| workload(&mut dice, &format!("l{life}c{caller}"), 1000 * life + 100 * caller))
+            .collect();
+        match open_with(&disk, log(&mut dice)) {
+            Ok(memory) => {
+                possible.found(&contents(&memory));
+                possible.learn_concurrent(&work(&memory, &workloads));
+                sent.extend(workloads.into_iter().flatten());
+                if dice.chance(1, 2) {
+                    // Whether that succeeds depends on the trouble.
+                    drop(memory.close_blocking());
+                }
+            }
+            Err(error) => assert!(matches!(error, OpenError::Io { .. }), "{error}"),
+        }
+        let survival = Survival::Random(dice.next());
+        let power_fails = dice.chance(2, 3);
+        disk =
+            if power_fails { disk.after_power_loss(&survival) } else { disk.after_process_death(&survival) };
+        disk.leave_space(None);
+    }
+    let log = log(&mut dice);
+    let memory = recover(&disk, &log, &mut possible);
+    go_on(&disk, &log, memory, &sent, possible);
+}
+
+#[test]
+fn random_workloads() {
+    if let Some(seed) = setting("STEADFAST_CRASH_SEED") {
+        return run_seed(seed);
+    }
+    let seeds = setting("STEADFAST_CRASH_SEEDS").unwrap_or(SEEDS);
+    for seed in 0..seeds {
+        run_seed(seed);
+    }
+    println!("{seeds} seeds");
+}

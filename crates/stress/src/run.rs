@@ -1,0 +1,197 @@
+//! One scenario, from set-up to verdict.
+//!
+//! Scratch directory → set-up → calibration → baseline sample → load → check → tear-down → scratch removed → verdict.
+//! Once set-up has returned, tear-down runs whatever happens in between. An interrupt ends set-up or the load at once
+//! and leaves out nothing that comes after.
+
+mod assemble;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::calibrate;
+use crate::checks::Checks;
+use crate::context::{Context, Tier};
+use crate::failure::Failure;
+use crate::load::{Load, Ran, Stop};
+use crate::monitor::{Monitor, Observations, OnPulse};
+use crate::panics;
+use crate::plan::Plan;
+use crate::record::{Figures, Recorder};
+use crate::report::{CalibrationReport, ScenarioReport, StagesReport};
+use crate::sample::{Sample, Sampler};
+use crate::scenario::Tally;
+use crate::suite::{Boxed, Ready, Registered};
+use crate::target::catching_panic;
+
+/// Set-up, check and tear-down may each take so long; then they count as hung.
+const STAGE_MAX: Duration = Duration::from_secs(600);
+
+/// How to run a scenario.
+pub(crate) struct Job {
+    pub(crate) tier: Tier,
+    pub(crate) seed: u64,
+    /// From 1.
+    pub(crate) repetition: u32,
+    pub(crate) corpus: Option<PathBuf>,
+    /// Made before set-up and removed after tear-down.
+    pub(crate) scratch: PathBuf,
+    pub(crate) stop: Stop,
+    pub(crate) on_pulse: OnPulse,
+}
+
+/// All that came of a scenario, before it is judged.
+#[derive(Default)]
+struct Course {
+    interrupted: bool,
+    failed_stages: Vec<String>,
+    generator_failure: Option<String>,
+    loaded: Option<Loaded>,
+    tally: Tally,
+    checks: Checks,
+    notes: Vec<(String, String)>,
+    reductions: Vec<String>,
+    stages: StagesReport,
+}
+
+/// A load that was run.
+struct Loaded {
+    ran: Ran,
+    seen: Observations,
+    calibration: CalibrationReport,
+    before_calibration: Sample,
+    issued: u64,
+    in_flight_peak: u64,
+}
+
+/// Runs `scenario` as `plan` says. Whatever goes wrong is in the report.
+pub(crate) async fn run(scenario: &dyn Registered, plan: &Plan, job: Job) -> ScenarioReport {
+    let mut course = Course::default();
+    let panics_before = panics::so_far();
+    let (seed, repetition, scratch) = (job.seed, job.repetition, job.scratch.clone());
+    match std::fs::create_dir_all(&scratch) {
+        Ok(()) => {
+            go_through_stages(scenario, plan, job, &mut course).await;
+            remove_scratch(&scratch, &mut course);
+        }
+        Err(error) => {
+            course.failed_stages.push(format!("no scratch directory {}: {error}", scratch.display()));
+        }
+    }
+    let in_operations = course.tally.panicked;
+    let elsewhere = (panics::so_far() - panics_before).saturating_sub(in_operations);
+    let in_stages = course.failed_stages.iter().filter(|stage| stage.contains(PANICKED)).count() as u64;
+    let users = course.loaded.as_ref().map_or(0, |loaded| loaded.ran.users_panicked);
+    let elsewhere = elsewhere.saturating_sub(in_stages).max(users);
+    if elsewhere > 0 {
+        let count = crate::verdict::plural(elsewhere, "panic");
+        course.failed_stages.push(format!("{count} outside of the operations"));
+    }
+    assemble::report(plan, seed, repetition, course)
+}
+
+async fn go_through_stages(scenario: &dyn Registered, plan: &Plan, job: Job, course: &mut Course) {
+    let context = Context::new(job.tier, job.seed, job.corpus, job.scratch);
+    let began = Instant::now();
+    let mut stop = job.stop.clone();
+    let ready = tokio::select! {
+        biased;
+        () = stop.requested() => None,
+        ready = stage("set-up", scenario.set_up(&context)) => match ready {
+            Ok(ready) => Some(ready),
+            Err(failed) => {
+                course.failed_stages.push(failed);
+                None
+            }
+        },
+    };
+    course.stages.set_up_s = began.elapsed().as_secs_f64();
+    course.interrupted = job.stop.is_requested();
+    if let Some(ready) = ready {
+        let began = Instant::now();
+        match load(&*ready, &plan.load, job.seed, job.stop, job.on_pulse).await {
+            Ok(loaded) => {
+                course.interrupted |= loaded.ran.interrupted;
+                course.tally = tally(&plan.load, &loaded, course.interrupted);
+                course.loaded = Some(loaded);
+            }
+            Err(error) => course.generator_failure = Some(format!("the generator couldn't run: {error}")),
+        }
+        course.stages.load_s = began.elapsed().as_secs_f64();
+        // Without a load there is nothing to check, only to take down.
+        if course.loaded.is_some() {
+            let began = Instant::now();
+            let checked = stage("check", ready.check(&course.tally, &mut course.checks)).await;
+            course.failed_stages.extend(checked.err());
+            course.stages.check_s = began.elapsed().as_secs_f64();
+        }
+        let began = Instant::now();
+        course.failed_stages.extend(stage("tear-down", ready.tear_down()).await.err());
+        course.stages.tear_down_s = began.elapsed().as_secs_f64();
+    }
+    let remarks = context.take_remarks();
+    course.notes = remarks.notes;
+    course.notes.append(&mut course.checks.notes);
+    course.reductions = remarks.reductions;
+}
+
+const PANICKED: &str = " panicked: ";
+
+async fn stage<T>(name: &str, work: Boxed<'_, Result<T, Failure>>) -> Result<T, String> {
+    match tokio::time::timeout(STAGE_MAX, catching_panic(work)).await {
+        Ok(Ok(Ok(done))) => Ok(done),
+        Ok(Ok(Err(failure))) => Err(format!("{name} failed: {failure}")),
+        Ok(Err(panic)) => Err(format!("{name}{PANICKED}{panic}")),
+        Err(_elapsed) => Err(format!("{name} took longer than {} s", STAGE_MAX.as_secs())),
+    }
+}
+
+/// Calibrates, then runs the load under the monitor.
+async fn load(
+    ready: &dyn Ready,
+    load: &Load,
+    seed: u64,
+    stop: Stop,
+    on_pulse: OnPulse,
+) -> Result<Loaded, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let recorder = Arc::new(Recorder::for_this_machine(load.is_open()));
+    let mut figures = [(); 3].map(|()| Figures::touched(load.is_open()));
+    let mut sampler = Sampler::new();
+    let before_calibration = sampler.sample();
+    let [total, _, spare] = &mut figures;
+    let calibration = calibrate::calibrate(load, &recorder, total, spare).await.map_err(text)?;
+    let monitor = Monitor::start(Arc::clone(&recorder), sampler, figures, on_pulse).map_err(text)?;
+    let ran = ready.load(load, seed, Arc::clone(&recorder), stop).await.map_err(text)?;
+    let seen = monitor.finish()?;
+    let (issued, in_flight_peak) = (recorder.issued(), recorder.in_flight_peak());
+    Ok(Loaded { ran, seen, calibration, before_calibration, issued, in_flight_peak })
+}
+
+fn tally(load: &Load, loaded: &Loaded, interrupted: bool) -> Tally {
+    let Loaded { ran, seen, issued, in_flight_peak, .. } = loaded;
+    let counts = seen.total.counts;
+    let end = seen.total.last_end.unwrap_or(ran.started);
+    let scheduled = ran.schedule.filter(|_| !interrupted).unwrap_or_default();
+    Tally {
+        planned: load.planned(),
+        issued: *issued,
+        succeeded: counts.succeeded,
+        failed: counts.failed,
+        panicked: counts.panicked,
+        timed_out: counts.timed_out,
+        cancelled: issued.saturating_sub(counts.ended()),
+        in_flight_peak: *in_flight_peak,
+        elapsed: end.saturating_duration_since(ran.started).max(scheduled),
+        interrupted,
+    }
+}
+
+fn remove_scratch(scratch: &Path, course: &mut Course) {
+    if let Err(error) = std::fs::remove_dir_all(scratch)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        course.notes.push(("scratch directory".to_owned(), format!("not removed: {error}")));
+    }
+}

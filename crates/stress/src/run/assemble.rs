@@ -1,0 +1,174 @@
+//! From what came of a scenario to its report: judged, ruled on and put into the schema.
+
+use std::time::Duration;
+
+use super::{Course, Loaded};
+use crate::calibrate;
+use crate::objective::{Finding, Measured, Standing, judge};
+use crate::plan::Plan;
+use crate::record::{Latencies, PANIC, seconds};
+use crate::report::{
+    ErrorReport, LagReport, LatencyReport, MemoryReport, ObjectiveReport, OperationsReport, ProcessorReport,
+    SampleReport, ScenarioReport,
+};
+use crate::sample;
+use crate::scenario::Tally;
+use crate::verdict::{Evidence, Shortfall, rule};
+
+/// A load shorter than this says too little about the processors; then calibration is taken with it.
+const SPAN_MIN: Duration = Duration::from_millis(200);
+
+pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) -> ScenarioReport {
+    let nothing = Latencies::new();
+    let loaded = course.loaded.as_ref();
+    let latency = loaded.map_or(&nothing, |loaded| loaded.seen.total.latency());
+    let memory = loaded.map_or_else(MemoryReport::default, memory);
+    let measured = Measured {
+        tally: &course.tally,
+        latency,
+        rss_growth: growth(memory),
+        values: &course.checks.values,
+        pacer_lag: loaded.and_then(|loaded| loaded.ran.pacer_lag.as_ref()),
+    };
+    let findings: Vec<Finding> =
+        plan.objectives.iter().map(|objective| judge(objective, &measured)).collect();
+    let processors = loaded.and_then(processors);
+    let shortfall = loaded.and_then(|loaded| shortfall(&course.tally, loaded));
+    let ruling = rule(&Evidence {
+        interrupted: course.interrupted,
+        // Where nothing was loaded, the failed stage is all that there is to say.
+        objectives: if loaded.is_some() { &findings } else { &[] },
+        failed_stages: course.failed_stages,
+        generator_failure: course.generator_failure,
+        panics: course.tally.panicked,
+        broken_invariants: course.checks.invariants.iter().filter(|it| !it.held).map(describe).collect(),
+        invariants: course.checks.invariants.len(),
+        shortfall,
+        starvation: processors.and_then(sample::starvation),
+        generator_too_slow: loaded.and_then(|loaded| calibrate::too_slow(&plan.load, &loaded.calibration)),
+    });
+    let figures = loaded.map(|loaded| &loaded.seen.total);
+    ScenarioReport {
+        name: plan.name.clone(),
+        description: plan.description.clone(),
+        verdict: ruling.verdict,
+        reasons: ruling.reasons,
+        warnings: ruling.warnings,
+        seed,
+        repetition,
+        load: plan.load.figures(),
+        reductions: plan.reductions.iter().cloned().chain(course.reductions).collect(),
+        operations: operations(&course.tally, loaded),
+        service_time: LatencyReport::of(figures.map_or(&nothing, |figures| &figures.service)),
+        response_time: figures.and_then(|it| it.open.as_ref()).map(|open| LatencyReport::of(&open.response)),
+        lag: loaded.and_then(lag),
+        objectives: findings.iter().map(objective).collect(),
+        invariants: course.checks.invariants,
+        values: course.checks.values,
+        notes: course.notes,
+        calibration: loaded.map(|loaded| loaded.calibration.clone()),
+        processors,
+        memory,
+        stages: course.stages,
+        samples: loaded.map_or_else(Vec::new, samples),
+        windows: course.loaded.map_or_else(Vec::new, |loaded| loaded.seen.windows),
+    }
+}
+
+fn describe(broken: &crate::checks::Invariant) -> String {
+    let expected = broken.expected.as_ref().map_or_else(String::new, |it| format!(", expected {it}"));
+    format!("{}: {}{expected}", broken.name, broken.measured)
+}
+
+fn memory(loaded: &Loaded) -> MemoryReport {
+    let at = |sample: Option<&sample::Sample>| sample.and_then(|sample| sample.rss_bytes);
+    MemoryReport {
+        before_bytes: at(loaded.seen.samples.first()),
+        peak_bytes: loaded.seen.rss_peak_bytes,
+        after_bytes: at(loaded.seen.samples.last()),
+    }
+}
+
+fn growth(memory: MemoryReport) -> Option<f64> {
+    Some(memory.peak_bytes? as f64 - memory.before_bytes? as f64)
+}
+
+fn processors(loaded: &Loaded) -> Option<ProcessorReport> {
+    let (first, last) = (loaded.seen.samples.first()?, loaded.seen.samples.last()?);
+    let is_short = last.at.saturating_duration_since(first.at) < SPAN_MIN;
+    sample::processors(if is_short { &loaded.before_calibration } else { first }, last)
+}
+
+/// Operations that should have been issued; and those that have no outcome, though nobody cancelled them.
+fn shortfall(tally: &Tally, loaded: &Loaded) -> Option<Shortfall> {
+    let planned = tally.planned.unwrap_or(tally.issued);
+    let issued = tally.issued - if tally.interrupted { 0 } else { tally.cancelled };
+    let target_was_full = loaded.ran.target_was_full;
+    (issued != planned).then_some(Shortfall { planned, issued, target_was_full })
+}
+
+fn operations(tally: &Tally, loaded: Option<&Loaded>) -> OperationsReport {
+    let kinds = loaded.into_iter().flat_map(|loaded| &loaded.seen.total.kinds);
+    let error = |(name, kind): (&std::borrow::Cow<'_, str>, &crate::record::Kind)| ErrorReport {
+        kind: name.to_string(),
+        count: kind.count,
+        example: kind.example.clone(),
+    };
+    let mut errors: Vec<ErrorReport> = kinds.map(error).collect();
+    errors.sort_by_key(|error| (error.kind != PANIC, std::cmp::Reverse(error.count)));
+    OperationsReport {
+        planned: tally.planned,
+        issued: tally.issued,
+        succeeded: tally.succeeded,
+        failed: tally.failed,
+        panicked: tally.panicked,
+        timed_out: tally.timed_out,
+        cancelled: tally.cancelled,
+        in_flight_peak: tally.in_flight_peak,
+        elapsed_s: tally.elapsed.as_secs_f64(),
+        rate_per_second: tally.succeeded as f64 / seconds(tally.elapsed),
+        errors,
+    }
+}
+
+fn lag(loaded: &Loaded) -> Option<LagReport> {
+    let clock = loaded.ran.pacer_lag.as_ref()?;
+    let open = loaded.seen.total.open.as_ref()?;
+    let ns = |time: Duration| time.as_nanos() as u64;
+    Some(LagReport {
+        clock_p99_ns: ns(clock.percentile(99.0)),
+        clock_max_ns: ns(clock.max()),
+        start_p99_ns: ns(open.lag.percentile(99.0)),
+        start_max_ns: ns(open.lag.max()),
+        waited_for_slot: open.waited,
+    })
+}
+
+fn objective(finding: &Finding) -> ObjectiveReport {
+    let remark = match &finding.standing {
+        Standing::Held | Standing::Broken { .. } => None,
+        Standing::NotEvaluated(reason) => Some(format!("not evaluated: {reason}")),
+        Standing::TooFewSamples { samples, needed } => Some(format!("{samples} samples, needs {needed}")),
+    };
+    ObjectiveReport {
+        objective: finding.objective.clone(),
+        measured: finding.measured.clone(),
+        // JSON has no infinity; the text still tells it.
+        measured_number: finding.measured_number.filter(|number| number.is_finite()),
+        margin: finding.margin,
+        held: finding.standing == Standing::Held,
+        remark,
+    }
+}
+
+fn samples(loaded: &Loaded) -> Vec<SampleReport> {
+    let mut previous: Option<&sample::Sample> = None;
+    let reports = loaded.seen.samples.iter().map(|sample| SampleReport {
+        at_s: sample.at.saturating_duration_since(loaded.seen.started).as_secs_f64(),
+        rss_bytes: sample.rss_bytes,
+        threads: sample.threads,
+        open_files: sample.open_files,
+        processors: previous.replace(sample).and_then(|previous| sample::processors(previous, sample)),
+    });
+    reports.collect()
+}

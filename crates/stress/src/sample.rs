@@ -1,0 +1,253 @@
+//! Samples of the process and the machine, and what they say about who had the processors.
+//!
+//! On Linux the machine's times come from `/proc/stat`, which alone tells what a hypervisor stole; elsewhere from
+//! sysinfo, without that. A figure that the system doesn't give is absent, never 0.
+
+use std::time::Instant;
+
+use sysinfo::{
+    CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
+};
+
+use crate::format;
+use crate::report::{MachineReport, ProcessorReport};
+
+/// Takes samples; keeps what sysinfo needs to compare with.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    system: System,
+    own: Option<Pid>,
+}
+
+/// The process and the machine at one moment; the times are sums since their start.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) threads: Option<usize>,
+    pub(crate) open_files: Option<usize>,
+    own_cpu_ms: Option<u64>,
+    /// For how long threads of this process were ready but had no processor.
+    own_wait_ns: Option<u64>,
+    machine: Option<MachineTimes>,
+    /// Where the machine's times aren't told: the share that was busy since the last sample.
+    busy: Option<f64>,
+}
+
+/// In ticks of whatever length, over all processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MachineTimes {
+    total: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Sampler {
+    pub(crate) fn new() -> Self {
+        let refresh = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage());
+        Self { system: System::new_with_specifics(refresh), own: sysinfo::get_current_pid().ok() }
+    }
+
+    /// Takes about a tenth of a millisecond.
+    pub(crate) fn sample(&mut self) -> Sample {
+        let refresh = ProcessRefreshKind::nothing().with_memory().with_cpu().with_tasks();
+        if let Some(own) = self.own {
+            self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, refresh);
+        }
+        let machine = machine_times();
+        let busy = machine.is_none().then(|| {
+            self.system.refresh_cpu_usage();
+            f64::from(self.system.global_cpu_usage()) / 100.0
+        });
+        let process = self.own.and_then(|own| self.system.process(own));
+        Sample {
+            at: Instant::now(),
+            rss_bytes: process.map(sysinfo::Process::memory),
+            threads: process.and_then(|process| process.tasks().map(std::collections::HashSet::len)),
+            open_files: process.and_then(sysinfo::Process::open_files),
+            own_cpu_ms: process.map(sysinfo::Process::accumulated_cpu_time),
+            own_wait_ns: own_wait_ns(),
+            machine,
+            busy,
+        }
+    }
+}
+
+/// Who had the processors between two samples; nothing where that can't be told.
+pub(crate) fn processors(from: &Sample, to: &Sample) -> Option<ProcessorReport> {
+    let elapsed_ms = to.at.saturating_duration_since(from.at).as_secs_f64() * 1e3;
+    let own_ms = to.own_cpu_ms?.saturating_sub(from.own_cpu_ms?) as f64;
+    let of_all = elapsed_ms * processor_count() as f64;
+    if of_all <= 0.0 {
+        return None;
+    }
+    let own = (own_ms / of_all).clamp(0.0, 1.0);
+    let (busy, stolen, idle) = match (from.machine, to.machine, to.busy) {
+        (Some(from), Some(to), _) => {
+            let total = to.total.saturating_sub(from.total) as f64;
+            if total <= 0.0 {
+                return None;
+            }
+            let idle = to.idle.saturating_sub(from.idle) as f64 / total;
+            let stolen = to.stolen.saturating_sub(from.stolen) as f64 / total;
+            (1.0 - idle - stolen, stolen, idle)
+        }
+        (_, _, Some(busy)) => (busy, 0.0, 1.0 - busy),
+        _ => return None,
+    };
+    // A thread that ended took its count with it, so this is a lower bound.
+    let waited = to.own_wait_ns.zip(from.own_wait_ns).map(|(to, from)| to.saturating_sub(from) as f64);
+    let waiting_threads = waited.map(|ns| ns / 1e6 / elapsed_ms);
+    Some(ProcessorReport { own, others: (busy - own).max(0.0), stolen, idle, waiting_threads })
+}
+
+/// Why a process with these shares did not have the machine that it needed; nothing if it had.
+///
+/// Others only take something away where nothing is left over and where we had to wait for it. A busy neighbour on a
+/// machine with idle processors is none of our business, and neither is one that lets us through at once.
+pub(crate) fn starvation(processors: ProcessorReport) -> Option<String> {
+    const STOLEN_MAX: f64 = 0.10;
+    const OTHERS_MAX: f64 = 0.20;
+    const IDLE_MIN: f64 = 0.05;
+    const WAITING_MAX: f64 = 0.01;
+    let ProcessorReport { others, stolen, idle, waiting_threads, .. } = processors;
+    let had_to_wait = waiting_threads.is_none_or(|waiting| waiting >= WAITING_MAX);
+    let share = |share: f64| format::share((share * 100.0).round() / 100.0);
+    if stolen >= STOLEN_MAX {
+        return Some(format!("the hypervisor took {} of the processors", share(stolen)));
+    }
+    (others >= OTHERS_MAX && idle < IDLE_MIN && had_to_wait).then(|| {
+        format!("other processes took {} of the processors and {} was idle", share(others), share(idle))
+    })
+}
+
+/// What the run runs on.
+pub(crate) fn machine() -> MachineReport {
+    let refresh = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(refresh);
+    MachineReport {
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        brand: system.cpus().first().map_or_else(String::new, |cpu| cpu.brand().trim().to_owned()),
+        memory_bytes: system.total_memory(),
+        system: System::long_os_version().unwrap_or_default(),
+        kernel: System::kernel_version().unwrap_or_default(),
+        optimized: !cfg!(debug_assertions),
+    }
+}
+
+/// All processors of the machine, as `/proc/stat` counts them, also those that this process may not use.
+fn processor_count() -> usize {
+    static COUNT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *COUNT.get_or_init(|| {
+        let mut system = System::new();
+        system.refresh_cpu_list(CpuRefreshKind::nothing());
+        match system.cpus().len() {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        }
+    })
+}
+
+/// The second number of each thread's `schedstat`; nothing where the kernel doesn't keep it.
+fn own_wait_ns() -> Option<u64> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    let of_task = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        stat.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let waits: Vec<u64> = tasks.filter_map(|task| of_task(task.ok()?)).collect();
+    (!waits.is_empty()).then(|| waits.iter().sum())
+}
+
+fn machine_times() -> Option<MachineTimes> {
+    if cfg!(target_os = "linux") { parse_stat(&std::fs::read_to_string("/proc/stat").ok()?) } else { None }
+}
+
+/// The first line: `cpu user nice system idle iowait irq softirq steal guest guest_nice`; guest time is in user time.
+fn parse_stat(stat: &str) -> Option<MachineTimes> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).take(8).collect();
+    let [_, _, _, idle, io_wait, ..] = ticks[..] else { return None };
+    Some(MachineTimes {
+        total: ticks.iter().sum(),
+        idle: idle + io_wait,
+        stolen: ticks.get(7).copied().unwrap_or(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_line_of_proc_stat() {
+        let times = parse_stat("cpu  100 0 50 800 20 0 5 25 0 0\ncpu0 1 1 1 1\n").unwrap();
+        assert_eq!(times, MachineTimes { total: 1_000, idle: 820, stolen: 25 });
+        assert_eq!(parse_stat("cpu  1 2 3 4 5").unwrap().stolen, 0);
+        assert_eq!(parse_stat("intr 1 2"), None);
+        assert_eq!(parse_stat("cpu  1 2"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn what_is_busy_and_not_ours_is_the_others() {
+        let at = Instant::now();
+        let sample = |after_ms: u64, own_cpu_ms, total, idle, stolen| Sample {
+            at: at + Duration::from_millis(after_ms),
+            rss_bytes: None,
+            threads: None,
+            open_files: None,
+            own_cpu_ms: Some(own_cpu_ms),
+            own_wait_ns: Some(after_ms * 500_000),
+            machine: Some(MachineTimes { total, idle, stolen }),
+            busy: None,
+        };
+        let own_ms = 250 * processor_count() as u64;
+        let shares = processors(&sample(0, 0, 0, 0, 0), &sample(1_000, own_ms, 200, 40, 20)).unwrap();
+        let near = |share: f64, expected: f64| (share - expected).abs() < 1e-9;
+        assert!(near(shares.own, 0.25) && near(shares.idle, 0.2) && near(shares.stolen, 0.1));
+        assert!(near(shares.others, 0.45));
+        assert!(near(shares.waiting_threads.unwrap(), 0.5));
+        // Neither a clock nor a counter that stands still makes a share.
+        assert_eq!(processors(&sample(0, 0, 5, 0, 0), &sample(0, 0, 9, 0, 0)), None);
+        assert_eq!(processors(&sample(0, 0, 5, 0, 0), &sample(9, 0, 5, 0, 0)), None);
+    }
+
+    #[test]
+    fn only_who_takes_what_is_needed_starves_us() {
+        let shares = |own, others, stolen, idle| ProcessorReport {
+            own,
+            others,
+            stolen,
+            idle,
+            waiting_threads: Some(0.4),
+        };
+        assert_eq!(starvation(shares(0.95, 0.05, 0.0, 0.0)), None);
+        assert_eq!(starvation(shares(0.05, 0.5, 0.0, 0.45)), None);
+        let others = starvation(shares(0.5, 0.49, 0.0, 0.01)).unwrap();
+        assert_eq!(others, "other processes took 49% of the processors and 1% was idle");
+        let unhindered = ProcessorReport { waiting_threads: Some(0.001), ..shares(0.01, 0.99, 0.0, 0.0) };
+        assert_eq!(starvation(unhindered), None);
+        let untold = ProcessorReport { waiting_threads: None, ..unhindered };
+        assert!(starvation(untold).is_some());
+        assert!(starvation(shares(0.2, 0.1, 0.3, 0.4)).unwrap().contains("hypervisor took 30%"));
+    }
+
+    #[test]
+    fn this_process_can_be_sampled() {
+        let mut sampler = Sampler::new();
+        let sample = sampler.sample();
+        if cfg!(target_os = "linux") {
+            assert!(sample.rss_bytes.is_some_and(|bytes| bytes > 100_000));
+            assert!(sample.threads.is_some_and(|threads| threads >= 1));
+            assert!(sample.open_files.is_some_and(|files| files >= 1));
+        }
+        assert!(machine().processors >= 1);
+    }
+}

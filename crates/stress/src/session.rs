@@ -1,0 +1,103 @@
+//! A whole run: the chosen scenarios one after the other, each as often as asked, and a report after each.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::context::Tier;
+use crate::load::Stop;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::report::{MachineReport, Report, SCHEMA, write};
+use crate::run::{self, Job};
+use crate::suite::Registered;
+use crate::verdict::Verdict;
+
+/// What to run.
+pub(crate) struct Session<'a> {
+    pub(crate) chosen: Vec<(&'a dyn Registered, Plan)>,
+    pub(crate) tier: Tier,
+    pub(crate) seed: u64,
+    pub(crate) repetitions: u32,
+    pub(crate) corpus: Option<PathBuf>,
+    /// The run's own directory.
+    pub(crate) directory: PathBuf,
+    pub(crate) repeat: String,
+    pub(crate) machine: MachineReport,
+    pub(crate) progress: Progress,
+    pub(crate) stop: Stop,
+}
+
+impl Session<'_> {
+    /// Runs all, and keeps `report.json` up to date. Also tells what went wrong when it was last written.
+    pub(crate) async fn run(&self) -> (Report, io::Result<PathBuf>) {
+        let mut report = self.empty_report();
+        let scratch = self.directory.join("scratch");
+        for repetition in 1..=self.repetitions {
+            for (scenario, plan) in &self.chosen {
+                if self.stop.is_requested() {
+                    report.not_run.push(plan.name.clone());
+                    continue;
+                }
+                let seed = self.seed.wrapping_add(u64::from(repetition) - 1);
+                let counted = match self.repetitions {
+                    1 => String::new(),
+                    all => format!("  run {repetition} of {all}, seed {seed}"),
+                };
+                let shown = self.progress.start(&plan.name, &plan.load, &counted);
+                let job = Job {
+                    tier: self.tier,
+                    seed,
+                    repetition,
+                    corpus: self.corpus.clone(),
+                    scratch: scratch.join(format!("{}-{repetition}", plan.name)),
+                    stop: self.stop.clone(),
+                    on_pulse: shown.on_pulse(&plan.name, &plan.load),
+                };
+                let done = run::run(*scenario, plan, job).await;
+                shown.finish(&done);
+                report.verdict = report.verdict.max(done.verdict);
+                report.scenarios.push(done);
+                // What goes wrong here goes wrong at the end as well, and is told there.
+                let _ = write::write(&report, &self.directory);
+            }
+        }
+        remove_if_empty(&scratch);
+        report.interrupted = self.stop.is_requested();
+        if report.interrupted {
+            report.verdict = report.verdict.max(Verdict::Invalid);
+        }
+        report.complete = true;
+        let written = write::write(&report, &self.directory);
+        (report, written)
+    }
+
+    fn empty_report(&self) -> Report {
+        let run =
+            self.directory.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Report {
+            repeat: self.repeat.clone(),
+            schema: SCHEMA,
+            run,
+            verdict: Verdict::Pass,
+            complete: false,
+            interrupted: false,
+            seed: self.seed,
+            repetitions: self.repetitions,
+            tier: self.tier,
+            machine: self.machine.clone(),
+            scenarios: Vec::new(),
+            not_run: Vec::new(),
+        }
+    }
+}
+
+/// Makes the directory of a run that starts now.
+pub(crate) fn make_directory(out: &Path, seed: u64) -> io::Result<PathBuf> {
+    write::make_run_directory(out, SystemTime::now(), seed)
+}
+
+/// A scratch directory that couldn't be emptied stays, and the scenario's notes say so.
+fn remove_if_empty(scratch: &Path) {
+    let _ = std::fs::remove_dir(scratch);
+}

@@ -1,0 +1,292 @@
+//! The end of a run on the terminal: the table, what each scenario was held to, the verdict. Within 110 columns.
+#![expect(
+    clippy::format_push_string,
+    reason = "the lines read better than `write!` with an error that cannot be"
+)]
+
+use std::io::IsTerminal;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use crate::format;
+use crate::report::{LatencyReport, Report, ScenarioReport};
+use crate::verdict::Verdict;
+
+const COLUMNS_MAX: u16 = 110;
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// Colours if standard output is a terminal and `NO_COLOR` isn't set to something.
+    pub(crate) fn for_standard_output() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { on: std::io::stdout().is_terminal() && !refused }
+    }
+
+    pub(crate) fn none() -> Self {
+        Self { on: false }
+    }
+
+    fn verdict(self, verdict: Verdict) -> String {
+        let colour = match verdict {
+            Verdict::Pass => "32",
+            Verdict::Invalid => "33",
+            Verdict::Fail => "31",
+        };
+        self.wrap(&verdict.to_string(), &format!("1;{colour}"))
+    }
+
+    fn mark(self, held: bool) -> String {
+        if held { self.wrap("✓", "32") } else { self.wrap("✗", "31") }
+    }
+
+    fn wrap(self, text: &str, code: &str) -> String {
+        if self.on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// The table and all details; ends with a line break.
+pub(crate) fn render(scenarios: &[ScenarioReport], paint: Paint) -> String {
+    let mut text = table(scenarios, paint);
+    for scenario in scenarios {
+        text.push('\n');
+        describe(scenario, paint, &mut text);
+    }
+    text
+}
+
+/// The last lines: verdict, reasons, the command to repeat it.
+pub(crate) fn conclude(report: &Report, path: Option<&str>, paint: Paint) -> String {
+    let passed = report.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass).count();
+    let all = report.scenarios.len();
+    let mut text = format!("\n{}  {passed} of {all} passed", paint.verdict(report.verdict));
+    if report.interrupted {
+        text.push_str(&format!(", interrupted, {} not run", report.not_run.len()));
+    }
+    text.push('\n');
+    for scenario in report.scenarios.iter().filter(|scenario| scenario.verdict != Verdict::Pass) {
+        let reasons = scenario.reasons.join("; ");
+        text.push_str(&wrapped(&format!("  {} {}: {reasons}", scenario.verdict, scenario.name), 4));
+    }
+    if let Some(path) = path {
+        text.push_str(&format!("report  {path}\n"));
+    }
+    text.push_str(&format!("repeat  {}\n", report.repeat));
+    text
+}
+
+fn table(scenarios: &[ScenarioReport], paint: Paint) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS_MAX)
+        .set_header(["scenario", "load", "ops", "rate", "p50", "p99", "errors", "timeouts", "verdict"]);
+    for scenario in scenarios {
+        let operations = &scenario.operations;
+        let latency = latency(scenario);
+        let time = |ns: u64| match latency.count {
+            0 => "–".to_owned(),
+            _ => format::nanoseconds(ns as f64).replace(' ', "\u{a0}"),
+        };
+        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        table.add_row(vec![
+            Cell::new(&scenario.name),
+            Cell::new(&scenario.load.description),
+            right(format::count(operations.issued)),
+            right(format::per_second(operations.rate_per_second)),
+            right(time(latency.p50_ns)),
+            right(time(latency.p99_ns)),
+            right(format::count(operations.failed)),
+            right(format::count(operations.timed_out)),
+            Cell::new(scenario.verdict.to_string()),
+        ]);
+    }
+    // Painted afterwards: the table would count the colours as width. Names are lower-case, so only verdicts match.
+    let text = trim_lines(&table.to_string());
+    [Verdict::Pass, Verdict::Invalid, Verdict::Fail]
+        .into_iter()
+        .fold(text, |text, verdict| text.replace(&verdict.to_string(), &paint.verdict(verdict)))
+}
+
+/// What objectives are about.
+fn latency(scenario: &ScenarioReport) -> &LatencyReport {
+    scenario.response_time.as_ref().unwrap_or(&scenario.service_time)
+}
+
+fn describe(scenario: &ScenarioReport, paint: Paint, text: &mut String) {
+    let repetition =
+        if scenario.repetition > 1 { format!(" (seed {})", scenario.seed) } else { String::new() };
+    text.push_str(&format!("{} {}{repetition}\n", paint.verdict(scenario.verdict), scenario.name));
+    let mut line = |line: String| text.push_str(&wrapped(&format!("  {line}"), 6));
+    for reduction in &scenario.reductions {
+        line(format!("smoke: {reduction}"));
+    }
+    if let Some(response) = &scenario.response_time {
+        line(format!("response time {}", distribution(response)));
+    }
+    line(format!("service time  {}", distribution(&scenario.service_time)));
+    line(operations(scenario));
+    for error in &scenario.operations.errors {
+        line(format!("{} × {}: {}", format::count(error.count), error.kind, first_line(&error.example)));
+    }
+    let width = scenario.objectives.iter().map(|it| it.objective.chars().count()).max().unwrap_or(0).max(20);
+    for objective in &scenario.objectives {
+        let margin = objective.margin.map_or_else(|| "–".to_owned(), margin);
+        let remark = objective.remark.as_ref().map_or_else(String::new, |remark| format!("  {remark}"));
+        line(format!(
+            "{} {:<width$}  measured {:>9}  margin {margin:>8}{remark}",
+            paint.mark(objective.held),
+            objective.objective,
+            objective.measured,
+        ));
+    }
+    for invariant in &scenario.invariants {
+        let expected = match &invariant.expected {
+            Some(expected) if !invariant.held => format!(", expected {expected}"),
+            _ => String::new(),
+        };
+        let (mark, name, measured) = (paint.mark(invariant.held), &invariant.name, &invariant.measured);
+        line(format!("{mark} {name}: {}{expected}", first_line(measured)));
+    }
+    for warning in &scenario.warnings {
+        line(format!("! {warning}"));
+    }
+    for (key, value) in &scenario.notes {
+        line(format!("· {key}: {value}"));
+    }
+    if scenario.verdict != Verdict::Pass {
+        for reason in &scenario.reasons {
+            line(format!("→ {reason}"));
+        }
+    }
+}
+
+fn operations(scenario: &ScenarioReport) -> String {
+    let operations = &scenario.operations;
+    let mut text = format!("issued {}", format::count(operations.issued));
+    if let Some(planned) = operations.planned {
+        text.push_str(&format!(" of {}", format::count(planned)));
+    }
+    text.push_str(&format!(
+        ": {} ok, {} errors, {} timeouts",
+        format::count(operations.succeeded),
+        format::count(operations.failed),
+        format::count(operations.timed_out)
+    ));
+    if operations.cancelled > 0 {
+        text.push_str(&format!(", {} cancelled", format::count(operations.cancelled)));
+    }
+    let elapsed = format::nanoseconds(operations.elapsed_s * 1e9);
+    text.push_str(&format!(" in {elapsed}; at most {} at once", format::count(operations.in_flight_peak)));
+    if let Some(lag) = &scenario.lag {
+        let late = format::nanoseconds(lag.start_p99_ns as f64);
+        text.push_str(&format!("; starts late by p99 {late}, {} waited for a slot", lag.waited_for_slot));
+    }
+    text
+}
+
+fn distribution(latency: &LatencyReport) -> String {
+    if latency.count == 0 {
+        return "nothing was timed".to_owned();
+    }
+    let time = |ns: u64| format::nanoseconds(ns as f64);
+    format!(
+        "min {}  mean {}  p50 {}  p95 {}  p99 {}  max {}",
+        time(latency.min_ns),
+        format::nanoseconds(latency.mean_ns),
+        time(latency.p50_ns),
+        time(latency.p95_ns),
+        time(latency.p99_ns),
+        time(latency.max_ns)
+    )
+}
+
+fn margin(margin: f64) -> String {
+    let percent = margin * 100.0;
+    match percent.abs() {
+        size if size >= 10_000.0 => format!("{percent:+.1e}%"),
+        size if size >= 10.0 => format!("{percent:+.0}%"),
+        size if size >= 0.05 => format!("{percent:+.1}%"),
+        _ if percent < 0.0 => "-<0.1%".to_owned(),
+        _ => "0%".to_owned(),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("")
+}
+
+/// Breaks a line at blanks so that it stays within the columns; ends with a line break. Colours don't count.
+fn wrapped(line: &str, indent: usize) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for (place, word) in line.split(' ').enumerate() {
+        let width = visible_width(word);
+        if place > 0 && column + 1 + width > usize::from(COLUMNS_MAX) && !word.is_empty() {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if place > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn visible_width(word: &str) -> usize {
+    let mut in_colour = false;
+    word.chars()
+        .filter(|character| {
+            let was_in_colour = in_colour;
+            in_colour = if in_colour { *character != 'm' } else { *character == '\u{1b}' };
+            !was_in_colour && !in_colour
+        })
+        .count()
+}
+
+fn trim_lines(text: &str) -> String {
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken_at_blanks() {
+        let line = format!("  {}", "some words of a reason ".repeat(12));
+        let text = wrapped(&line, 4);
+        assert!(text.lines().count() > 1);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(COLUMNS_MAX)));
+        assert!(text.lines().skip(1).all(|line| line.starts_with("    s") || line.starts_with("    ")));
+        assert_eq!(wrapped("  as it  is", 4), "  as it  is\n");
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let paint = Paint { on: true };
+        assert_eq!(visible_width(&paint.mark(true)), 1);
+        assert_eq!(visible_width(&paint.verdict(Verdict::Invalid)), 7);
+        assert_eq!(Paint::none().verdict(Verdict::Pass), "PASS");
+    }
+
+    #[test]
+    fn margins_are_short() {
+        assert_eq!(margin(0.5), "+50%");
+        assert_eq!(margin(-0.013), "-1.3%");
+        assert_eq!(margin(0.0), "0%");
+        assert_eq!(margin(-0.000_1), "-<0.1%");
+        assert_eq!(margin(1234.0), "+1.2e5%");
+    }
+}

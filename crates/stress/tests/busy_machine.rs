@@ -1,0 +1,86 @@
+//! Rivals for the processors: they may make a run INVALID, but never FAIL it, and never spoil what holds anyway.
+//!
+//! A test binary of its own, so that its rivals don't disturb the other tests.
+#![cfg(target_os = "linux")]
+
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use steadfast_stress::report::ScenarioReport;
+use steadfast_stress::{Call, Context, Failure, Load, Options, Scenario, Verdict, measure};
+
+/// Processes that do nothing but use processors; ended when dropped.
+struct Rivals(Vec<Child>);
+
+impl Rivals {
+    fn start() -> Self {
+        let processors = thread::available_parallelism().unwrap().get();
+        let spin = || {
+            let mut command = Command::new("sh");
+            command.args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().unwrap()
+        };
+        Self((0..4 * processors).map(|_| spin()).collect())
+    }
+}
+
+impl Drop for Rivals {
+    fn drop(&mut self) {
+        for rival in &mut self.0 {
+            let _ = rival.kill();
+            let _ = rival.wait();
+        }
+    }
+}
+
+/// Needs a processor for 2 ms at a time.
+struct Computes {
+    objective: &'static str,
+}
+
+impl Scenario for Computes {
+    type State = ();
+
+    fn name(&self) -> &'static str {
+        "computes"
+    }
+    fn description(&self) -> &'static str {
+        "needs the processors"
+    }
+    fn load(&self) -> Load {
+        Load::users(4).lasting(Duration::from_secs(1))
+    }
+    fn objectives(&self) -> Vec<&str> {
+        vec![self.objective]
+    }
+    async fn set_up(&self, _: &Context) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn operation(&self, (): &(), _: Call) -> Result<(), Failure> {
+        let until = Instant::now() + Duration::from_millis(2);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+}
+
+fn beside_rivals(objective: &'static str) -> ScenarioReport {
+    let _rivals = Rivals::start();
+    measure(Computes { objective }, &Options::default())
+}
+
+#[test]
+fn a_starved_run_is_excused_for_time_alone() {
+    // 2 ms of work in less than 1 ms: not held on any machine, so only the reason for it is in question.
+    let late = beside_rivals("p50 < 1ms");
+    assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
+    assert!(late.reasons[0].contains("but other processes took"), "{:?}", late.reasons);
+
+    let held = beside_rivals("p50 < 1min");
+    assert_eq!(held.verdict, Verdict::Pass, "{:?}", held.reasons);
+    assert!(held.warnings[0].contains("other processes took"), "{:?}", held.warnings);
+
+    let wrong = beside_rivals("success < 50%");
+    assert_eq!(wrong.verdict, Verdict::Fail, "no rival makes an operation succeed: {:?}", wrong.reasons);
+}
