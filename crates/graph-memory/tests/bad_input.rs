@@ -5,10 +5,12 @@
 //! when it is applied (a version, a taken slug, a request id) has its place in the log, but no memory differs afterwards.
 
 use std::fmt::Debug;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use steadfast_graph_memory::fs::{FileSystem, RealFileSystem};
 use steadfast_graph_memory::{
     Allocate, Answer, AttributeValue, Clock, Config, Delete, GraphMemory, Id, Limits, LogConfig, MemoryError,
     OnSlug, OpenError, Outcome, Patch, Problem, Record, RequestId, Search, Tenant, Version,
@@ -63,12 +65,20 @@ fn small() -> Config {
     Config::default().limits(low_limits()).log(LogConfig::new(1 << 20, 0))
 }
 
+/// Held for writing by whoever starts a process. Until that has closed its copies of all open files, it holds
+/// everybody's locks; see [`a_lock_ends_when_it_is_dropped_also_while_a_process_is_being_started`].
+static STARTING: RwLock<()> = RwLock::new(());
+
+fn open(dir: impl Into<PathBuf>, config: Config) -> Result<GraphMemory, OpenError> {
+    let _nobody_is = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    GraphMemory::open_blocking(dir, config)
+}
+
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock(AtomicU64::new(NOW_MS)));
-        let memory =
-            GraphMemory::open_blocking(dir.path(), small().clock(Arc::clone(&clock) as Arc<_>)).unwrap();
+        let memory = open(dir.path(), small().clock(Arc::clone(&clock) as Arc<_>)).unwrap();
         let acme = memory.tenant("acme").unwrap();
         let first = Allocate::new("the first memory").slug("first").kind("fact").attribute("colour", "blue");
         let first = acme.allocate_blocking(first).unwrap().id;
@@ -80,7 +90,7 @@ impl Fixture {
         let before = memory.state_hash();
         memory.close_blocking().unwrap();
         let config = small().clock(Arc::clone(&clock) as Arc<_>);
-        let memory = GraphMemory::open_blocking(dir.path(), config).unwrap();
+        let memory = open(dir.path(), config).unwrap();
         assert_eq!(memory.state_hash(), before, "reopening changed the state");
         let acme = memory.tenant("acme").unwrap();
         Self { memory, acme, first, clock, dir }
@@ -254,7 +264,7 @@ fn allocate_accepts_what_lies_on_the_bound() {
 #[test]
 fn the_default_limit_of_a_text_is_one_mebibyte() {
     let dir = tempfile::tempdir().unwrap();
-    let memory = GraphMemory::open_blocking(dir.path(), Config::default()).unwrap();
+    let memory = open(dir.path(), Config::default()).unwrap();
     let acme = memory.tenant("acme").unwrap();
     acme.allocate_blocking(Allocate::new(text(1 << 20))).unwrap();
     let seq = memory.stats().last_seq;
@@ -268,7 +278,7 @@ fn the_default_limit_of_a_text_is_one_mebibyte() {
 fn a_request_that_no_segment_can_hold_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let config = || Config::default().log(LogConfig::new(64 << 10, 0));
-    let memory = GraphMemory::open_blocking(dir.path(), config()).unwrap();
+    let memory = open(dir.path(), config()).unwrap();
     let acme = memory.tenant("acme").unwrap();
     acme.allocate_blocking(Allocate::new("first")).unwrap();
     let before = (memory.stats().last_seq, memory.state_hash());
@@ -294,7 +304,7 @@ fn a_request_that_no_segment_can_hold_is_refused() {
     assert!((1..=16).contains(&fits), "{fits} of 17 sizes around the bound fit");
     let hash = memory.state_hash();
     memory.close_blocking().unwrap();
-    assert_eq!(GraphMemory::open_blocking(dir.path(), config()).unwrap().state_hash(), hash);
+    assert_eq!(open(dir.path(), config()).unwrap().state_hash(), hash);
 }
 
 #[test]
@@ -530,7 +540,7 @@ fn a_first_memory_that_is_refused_leaves_the_tenant_unknown() {
 fn a_first_memory_that_no_segment_can_hold_leaves_the_tenant_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config::default().log(LogConfig::new(64 << 10, 0));
-    let memory = GraphMemory::open_blocking(dir.path(), config).unwrap();
+    let memory = open(dir.path(), config).unwrap();
     let before = (memory.stats().last_seq, memory.stats().tenants, memory.state_hash());
     let nobody = memory.tenant("nobody").unwrap();
     let refused = nobody.allocate_blocking(Allocate::new(text(64 << 10)));
@@ -559,7 +569,7 @@ fn one_tenant_more_than_the_limit_is_refused_and_the_others_go_on() {
     store.memory.close_blocking().unwrap();
     let mut limits = low_limits();
     limits.tenants = 1;
-    let memory = GraphMemory::open_blocking(store.dir.path(), small().limits(limits)).unwrap();
+    let memory = open(store.dir.path(), small().limits(limits)).unwrap();
     let again = |name: &str| memory.tenant(name).unwrap().allocate_blocking(Allocate::new("more"));
     assert_eq!(again("fourth"), Err(MemoryError::QuotaExceeded { limit: "tenants", max: 1 }));
     assert_eq!(again("third").unwrap().outcome, Outcome::Created);
@@ -702,7 +712,7 @@ fn a_retry_is_known_also_when_the_store_was_reopened_with_other_limits() {
     let mut limits = low_limits();
     limits.attributes += 1;
     let config = small().limits(limits).clock(Arc::clone(&store.clock) as Arc<_>);
-    let memory = GraphMemory::open_blocking(store.dir.path(), config).unwrap();
+    let memory = open(store.dir.path(), config).unwrap();
     let acme = memory.tenant("acme").unwrap();
     assert_eq!(acme.update_blocking(store.first, None, patch()), Ok(first));
 }
@@ -745,17 +755,17 @@ fn request_ids_that_are_too_old_or_too_new_are_refused() {
     });
 }
 
-/// 128 zero bits are a request id like any other: far too old.
+/// 128 zero bits are a request id like any other, and far too old; what is refused stays undone.
 #[test]
 fn a_refused_request_id_of_zero_bits_is_not_carried_out_when_the_log_is_replayed() {
     let store = Fixture::new();
-    let request_id = RequestId::from_bits(0);
-    let allocate = Allocate::new("zero").request_id(request_id);
-    let refused = store.acme.allocate_blocking(allocate);
-    assert!(matches!(refused, Err(MemoryError::RequestIdExpired { .. })), "{refused:?}");
     let before = contents(&store.acme);
+    let request = Allocate::new("zero").request_id(RequestId::from_bits(0));
+    let refused = store.acme.allocate_blocking(request).unwrap_err();
+    assert!(refused.is_certain(), "{refused}");
+    assert_eq!(contents(&store.acme), before);
     store.memory.close_blocking().unwrap();
-    let memory = GraphMemory::open_blocking(store.dir.path(), small()).unwrap();
+    let memory = open(store.dir.path(), small()).unwrap();
     assert_eq!(contents(&memory.tenant("acme").unwrap()), before);
 }
 
@@ -797,7 +807,7 @@ fn a_setting_out_of_range_is_named_and_nothing_is_created() {
     let base = tempfile::tempdir().unwrap();
     for (name, config) in cases {
         let dir = base.path().join("store");
-        let error = GraphMemory::open_blocking(&dir, config).unwrap_err();
+        let error = open(&dir, config).unwrap_err();
         let OpenError::InvalidConfig { field, ref detail } = error else { panic!("{name}: {error}") };
         assert_eq!(field, name, "{detail}");
         assert!(error.to_string().contains(name) && detail.contains("must be"), "{error}");
@@ -825,7 +835,7 @@ fn the_lowest_settings_make_a_store_that_works() {
     limits.queue_waiters = 0;
     limits.batch_bytes = 1;
     let config = Config::default().limits(limits).log(LogConfig::new(64 << 10, 0));
-    let memory = GraphMemory::open_blocking(dir.path(), config).unwrap();
+    let memory = open(dir.path(), config).unwrap();
     let a = memory.tenant("a").unwrap();
     let id = a.allocate_blocking(Allocate::new("x")).unwrap().id;
     assert_eq!(a.search_blocking(Search::new("x").k(1)).unwrap().hits[0].record.id, id);
@@ -842,7 +852,7 @@ fn a_file_in_place_of_the_directory_is_refused_and_left_alone() {
     let path = base.path().join("file");
     std::fs::write(&path, "precious").unwrap();
     for dir in [path.clone(), path.join("below")] {
-        let error = GraphMemory::open_blocking(&dir, small()).unwrap_err();
+        let error = open(&dir, small()).unwrap_err();
         let OpenError::Io { path: named, .. } = &error else { panic!("{error}") };
         assert!(named.starts_with(&path), "{error}");
         assert!(std::error::Error::source(&error).is_some());
@@ -854,10 +864,10 @@ fn a_file_in_place_of_the_directory_is_refused_and_left_alone() {
 fn missing_parents_are_created() {
     let base = tempfile::tempdir().unwrap();
     let dir = base.path().join("a/b/c d/é");
-    let memory = GraphMemory::open_blocking(&dir, small()).unwrap();
+    let memory = open(&dir, small()).unwrap();
     memory.tenant("acme").unwrap().allocate_blocking(Allocate::new("deep")).unwrap();
     memory.close_blocking().unwrap();
-    let memory = GraphMemory::open_blocking(&dir, small()).unwrap();
+    let memory = open(&dir, small()).unwrap();
     assert_eq!(memory.tenant("acme").unwrap().stats_blocking().unwrap().memories, 1);
 }
 
@@ -869,7 +879,7 @@ fn a_directory_that_cant_be_written_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
     let may_write_anyway = std::fs::write(dir.path().join("probe"), "").is_ok();
-    let result = GraphMemory::open_blocking(dir.path(), small());
+    let result = open(dir.path(), small());
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     if may_write_anyway {
         println!("skipped: this user (root?) may write where nobody may");
@@ -880,12 +890,12 @@ fn a_directory_that_cant_be_written_is_refused() {
         matches!(&error, OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied),
         "{error}"
     );
-    assert!(GraphMemory::open_blocking(dir.path(), small()).is_ok(), "once it may be written");
+    assert!(open(dir.path(), small()).is_ok(), "once it may be written");
 }
 
 #[track_caller]
 fn expect_already_open(dir: &Path) {
-    let error = GraphMemory::open_blocking(dir, small()).unwrap_err();
+    let error = open(dir, small()).unwrap_err();
     let OpenError::AlreadyOpen { path } = &error else { panic!("{error}") };
     assert_eq!(path, dir);
     assert!(error.to_string().contains(&*dir.to_string_lossy()), "{error}");
@@ -904,7 +914,7 @@ fn a_directory_is_open_once_in_a_process() {
     assert_eq!(acme.get_blocking(first).unwrap().text, "the first memory");
     drop(view);
     drop(acme);
-    let memory = GraphMemory::open_blocking(&dir, small()).unwrap();
+    let memory = open(&dir, small()).unwrap();
     assert!(memory.recovery().clean);
 }
 
@@ -920,16 +930,45 @@ fn a_directory_is_open_in_one_process() {
     }
     let store = Fixture::new();
     let before = store.memory.state_hash();
-    let second = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_directory_is_open_in_one_process", "--nocapture"])
-        .env(SECOND_PROCESS_DIR, store.dir.path())
-        .output()
-        .unwrap();
+    let second = {
+        let _i_am = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_directory_is_open_in_one_process", "--nocapture"])
+            .env(SECOND_PROCESS_DIR, store.dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let second = second.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&second.stdout);
     assert!(second.status.success() && said.contains("the second process was refused"), "{second:?}");
     store.acme.allocate_blocking(Allocate::new("undisturbed")).unwrap();
     assert_ne!(store.memory.state_hash(), before);
     drop(store.reopen());
+}
+
+/// The child of a fork holds every lock of its parent until it executes another program.
+#[cfg(unix)]
+#[test]
+fn a_lock_ends_when_it_is_dropped_also_while_a_process_is_being_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("LOCK");
+    let started = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100 {
+                let _i_am = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+                drop(Command::new("true").spawn().and_then(|mut child| child.wait()));
+            }
+            started.store(true, Ordering::Release);
+        });
+        let mut held = 0_u32;
+        while !started.load(Ordering::Acquire) {
+            let lock = RealFileSystem.lock(&path);
+            assert!(lock.is_ok(), "after it was held and dropped {held} times: {:?}", lock.err());
+            held += 1;
+        }
+    });
 }
 
 /// CRC-32C, bit by bit.
@@ -955,19 +994,19 @@ fn a_newer_format_is_named_and_left_alone() {
     let newer = format!("{body}crc {:08x}\n", crc32c(body.as_bytes()));
     assert_ne!(newer, original);
     std::fs::write(&path, &newer).unwrap();
-    let error = GraphMemory::open_blocking(store.dir.path(), small()).unwrap_err();
+    let error = open(store.dir.path(), small()).unwrap_err();
     let OpenError::NewerFormat { file, found: 2, supported: 1 } = &error else { panic!("{error}") };
     assert_eq!(file, &path);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), newer, "it was changed");
 
     // The same with the old checksum is damage.
     std::fs::write(&path, original.replace("format 1\n", "format 2\n")).unwrap();
-    let error = GraphMemory::open_blocking(store.dir.path(), small()).unwrap_err();
+    let error = open(store.dir.path(), small()).unwrap_err();
     assert!(matches!(&error, OpenError::Damaged { file, .. } if file == &path), "{error}");
 
     // Neither try kept the directory locked or harmed the log.
     std::fs::write(&path, original).unwrap();
-    let memory = GraphMemory::open_blocking(store.dir.path(), small()).unwrap();
+    let memory = open(store.dir.path(), small()).unwrap();
     assert!(memory.recovery().clean);
     assert_eq!(memory.tenant("acme").unwrap().get_blocking(store.first).unwrap().text, "the first memory");
 }
@@ -1021,7 +1060,7 @@ fn closing_twice_and_from_many_sides_is_no_error() {
     });
     store.memory.close_blocking().unwrap();
     store.memory.clone().close_blocking().unwrap();
-    let memory = GraphMemory::open_blocking(store.dir.path(), small()).unwrap();
+    let memory = open(store.dir.path(), small()).unwrap();
     assert!(memory.recovery().clean);
     assert_eq!(memory.recovery().epoch, 2);
 }
@@ -1032,7 +1071,7 @@ fn a_store_that_is_dropped_without_close_is_clean() {
     let hash = store.memory.state_hash();
     let Fixture { memory, acme, dir, .. } = store;
     drop((memory, acme));
-    let memory = GraphMemory::open_blocking(dir.path(), small()).unwrap();
+    let memory = open(dir.path(), small()).unwrap();
     assert!(memory.recovery().clean && memory.recovery().cut.is_none());
     assert_eq!(memory.state_hash(), hash);
 }

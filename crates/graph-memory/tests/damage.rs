@@ -4,7 +4,8 @@
 //! There is one limit, and it is tested as such: in a log that was not closed, damage to the very last batch that looks
 //! just like an interrupted write can't be told from one. It is cut then, and reported.
 //!
-//! By default every bit of headers and footers is flipped and every seventh elsewhere; with `STEADFAST_DAMAGE_ALL=1` every bit.
+//! By default every bit of headers and batches is flipped, and some of the zeros that fill their pages; with
+//! `STEADFAST_DAMAGE_ALL=1` all of those as well.
 
 mod simulated_disk;
 
@@ -12,14 +13,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, Waker};
 
-use simulated_disk::store::{DIR, open, open_with};
+use simulated_disk::store::{DIR, open};
 use simulated_disk::{Dice, SECTOR_BYTES, SimulatedDisk, Survival};
 use steadfast_graph_memory::fs::FileSystem;
-use steadfast_graph_memory::{Allocate, GraphMemory, Id, LogConfig, Memory, OpenError, Patch};
+use steadfast_graph_memory::{Allocate, GraphMemory, Id, Memory, OpenError, Patch};
 
 // The format, as `docs/log-format.md` has it.
 const HEADER_BYTES: usize = 64;
 const FOOTER_BYTES: usize = 8;
+const PAGE_BYTES: usize = 4096;
 
 /// A log at rest.
 struct Log {
@@ -54,15 +56,15 @@ fn store_file() -> PathBuf {
     Path::new(DIR).join("STORE")
 }
 
-/// Where the batches of a segment are.
+/// Where the batches of a segment are, without the zeros that fill their pages.
 fn batches(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
-    let mut at = HEADER_BYTES;
+    let mut at = PAGE_BYTES;
     while bytes.get(at..at + 4) == Some(b"SFBA") {
         let body = u32::from_le_bytes(bytes[at + 6..at + 10].try_into().expect("four bytes")) as usize;
         let end = at + HEADER_BYTES + body.next_multiple_of(8) + FOOTER_BYTES;
         found.push(at..end);
-        at = end;
+        at = end.next_multiple_of(PAGE_BYTES);
     }
     found
 }
@@ -109,13 +111,15 @@ fn small_log(closed: bool) -> Log {
 /// Some large commands in four segments, one more prepared.
 fn large_log(closed: bool) -> Log {
     let disk = SimulatedDisk::new(0);
-    let memory = open_with(&disk, LogConfig::new(64 << 10, 1)).unwrap();
-    for at in 0..11 {
-        allocate(&memory, &format!("n{at} {}", "filling ".repeat(2200 + at)));
+    let memory = open(&disk).unwrap();
+    for at in 0..12 {
+        allocate(&memory, &format!("n{at} {}", "filling ".repeat(1600 + at)));
     }
+    drop(disk.create_zeroed(&segment(5), 64 << 10).unwrap());
+    disk.sync_dir(segment(5).parent().expect("it lies in a directory")).unwrap();
     let log = finish(&disk, &memory, closed);
     let written = log.segments().iter().filter(|path| !batches(&log.bytes(path)).is_empty()).count();
-    assert!(written == 4 && log.segments().len() == 5, "{written} of {}", log.segments().len());
+    assert_eq!((written, log.segments().len()), (4, 5));
     log
 }
 
@@ -183,16 +187,15 @@ fn written(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// The bits to flip in the written part of a segment.
+/// The bits to flip in a segment: all that mean something, some of those that fill pages.
 fn bits(bytes: &[u8]) -> Vec<usize> {
     let all = std::env::var_os("STEADFAST_DAMAGE_ALL").is_some();
-    let mut framing = vec![all; written(bytes)];
-    framing[..HEADER_BYTES].fill(true);
+    let mut meant = vec![all; written(bytes)];
+    meant[..HEADER_BYTES].fill(true);
     for batch in batches(bytes) {
-        framing[batch.start..batch.start + HEADER_BYTES].fill(true);
-        framing[batch.end - FOOTER_BYTES..batch.end].fill(true);
+        meant[batch].fill(true);
     }
-    (0..framing.len() * 8).filter(|bit| framing[bit / 8] || bit % 7 == 0).collect()
+    (0..meant.len() * 8).filter(|bit| meant[bit / 8] || bit % 331 == 0).collect()
 }
 
 fn check_flips(log: &Log) {
@@ -360,26 +363,45 @@ fn repeated_and_misplaced_batches_are_refused() {
         let log = small_log(closed);
         let path = segment(1);
         let bytes = log.bytes(&path);
-        let (batches, end) = (batches(&bytes), written(&bytes));
+        let batches = batches(&bytes);
+        let end = batches[batches.len() - 1].end.next_multiple_of(PAGE_BYTES);
         for batch in &batches {
-            let copy = bytes[batch.clone()].to_vec();
+            // With the zeros that fill its pages.
+            let pages = batch.start..batch.end.next_multiple_of(PAGE_BYTES);
+            let copy = bytes[pages.clone()].to_vec();
             check_refused(&log, &path, "a batch once more behind the end", |bytes| {
                 bytes[end..end + copy.len()].copy_from_slice(&copy);
             });
             check_refused(&log, &path, "a batch once more behind itself", |bytes| {
-                let tail = bytes[batch.end..end].to_vec();
-                bytes[batch.end..batch.end + copy.len()].copy_from_slice(&copy);
-                bytes[batch.end + copy.len()..end + copy.len()].copy_from_slice(&tail);
+                bytes.copy_within(pages.end..end, pages.end + copy.len());
+                bytes[pages.end..pages.end + copy.len()].copy_from_slice(&copy);
             });
-            if batch.end < end {
+            if pages.end < end {
                 check_refused(&log, &path, "a batch left out", |bytes| {
-                    bytes.copy_within(batch.end..end, batch.start);
+                    bytes.copy_within(pages.end..end, pages.start);
                     bytes[end - copy.len()..end].fill(0);
                 });
-                check_refused(&log, &path, "a batch overwritten with zeros", |bytes| {
-                    bytes[batch.clone()].fill(0);
-                });
+                check_refused(&log, &path, "a batch overwritten with zeros", |bytes| bytes[pages].fill(0));
             }
+        }
+    }
+}
+
+#[test]
+fn a_shifted_log_is_refused_and_left_alone() {
+    for closed in [true, false] {
+        let log = small_log(closed);
+        for (from, by) in [(0, 8), (0, 512), (0, PAGE_BYTES), (PAGE_BYTES, 8), (PAGE_BYTES, 512)] {
+            check_refused(
+                &log,
+                &segment(1),
+                &format!("everything from {from} on shifted by {by}"),
+                |bytes| {
+                    let end = bytes.len() - by;
+                    bytes.copy_within(from..end, from + by);
+                    bytes[from..from + by].fill(0);
+                },
+            );
         }
     }
 }
@@ -393,7 +415,8 @@ fn zeroed_blocks_in_the_middle_are_refused() {
             // As long as one header is left behind it, a block can't be taken for an interrupted write.
             let last = batches(&bytes).pop().expect("there are batches").start;
             for block in [SECTOR_BYTES as usize, 4096] {
-                for start in (0..last.saturating_sub(block)).step_by(block) {
+                let blocks = (0..last.saturating_sub(block)).step_by(block);
+                for start in blocks.filter(|start| written(&bytes[*start..start + block]) > 0) {
                     check_refused(&log, &segment(number), &format!("the block at {start} zeroed"), |bytes| {
                         bytes[start..start + block].fill(0);
                     });

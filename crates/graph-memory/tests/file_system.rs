@@ -452,3 +452,18 @@ fn dice_repeat_themselves_and_reach_every_side() {
     assert_ne!(roll(1), roll(2));
     assert!((0..6).all(|side| roll(3).contains(&side)));
 }
+
+#[test]
+fn a_failed_sync_of_a_directory_is_made_up_for_by_the_next() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        for name in ["a", "b"] {
+            create(&disk, &path(name), b"");
+        }
+        disk.fail(Operation::SyncDirectory, 0);
+        assert!(disk.sync_dir(Path::new(DIR)).is_err());
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        assert_eq!(disk.after_power_loss(&Survival::NothingUnsynced).list(Path::new(DIR)).unwrap(), ["a", "b"]);
+    }
+}

@@ -453,14 +453,14 @@ impl<'a> Pair<'a> {
                         self.sent.get(at % self.sent.len().max(1)).map(|(_, _, request_id)| *request_id)
                     }
                 };
-                self.change(tenant, change, request_id);
+                self.change(tenant, &change, request_id);
             }
             Step::Retry(at) => {
                 if let Some((tenant, change, request_id)) =
                     self.sent.get(at % self.sent.len().max(1)).cloned()
                 {
                     self.note("retry");
-                    self.change(tenant, change, Some(request_id));
+                    self.change(tenant, &change, Some(request_id));
                 }
             }
             Step::Burst(templates) => self.burst(templates),
@@ -481,9 +481,9 @@ impl<'a> Pair<'a> {
         assert_eq!(self.memory.stats().last_seq, Seq::new(self.model.last_seq));
     }
 
-    fn change(&mut self, tenant: usize, change: Change, request_id: Option<RequestId>) {
+    fn change(&mut self, tenant: usize, change: &Change, request_id: Option<RequestId>) {
         self.model.log_ms = self.model.log_ms.max(self.clock.now_ms());
-        let expected = self.model.next(tenant, &change, request_id);
+        let expected = self.model.next(tenant, change, request_id);
         if let Some(request_id) = request_id {
             self.sent.push((tenant, change.clone(), request_id));
         }
@@ -505,7 +505,9 @@ impl<'a> Pair<'a> {
             changes.iter().map(|(tenant, change)| change.clone().send(&self.tenants[*tenant], None));
         let answers = all_in_order(sending.collect());
         assert_eq!(answers, expected, "{changes:?}");
-        answers.iter().for_each(|answer| self.note(name_of(answer)));
+        for answer in &answers {
+            self.note(name_of(answer));
+        }
     }
 
     fn reopen(&mut self, close: bool, segments_ahead: usize) {
@@ -558,8 +560,12 @@ impl<'a> Pair<'a> {
                 (stats.memories, stats.created, stats.slugs, stats.words),
                 (records.len() as u64, model.created, slugs, words as u64)
             );
-            SLUGS.iter().for_each(|(slug, _)| self.check_slug(number, slug));
-            WORDS.iter().for_each(|word| self.check_search(number, word, 10_000));
+            for (slug, _) in SLUGS {
+                self.check_slug(number, slug);
+            }
+            for word in WORDS {
+                self.check_search(number, word, 10_000);
+            }
         }
     }
 }
@@ -592,7 +598,9 @@ fn every_answer_is_the_models() {
     let ran = TestRunner::new(config).run(&steps(), |steps| {
         let dir = tempfile::tempdir().unwrap();
         let mut pair = Pair::new(dir.path(), &seen);
-        steps.into_iter().for_each(|step| pair.run(step));
+        for step in steps {
+            pair.run(step);
+        }
         pair.check_all();
         pair.reopen(false, 1);
         if dir.path().join("log/0000000000000003.seg").exists() {
@@ -717,7 +725,7 @@ fn a_version_has_one_winner() {
             }
             Err(_) => MemoryError::UnknownId { id },
         };
-        assert!(answers.iter().flat_map(|answer| answer.as_ref().err()).all(|error| *error == refused));
+        assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(|error| *error == refused));
     }
     assert!(acme.get_blocking(id).is_err());
 }

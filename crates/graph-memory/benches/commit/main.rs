@@ -53,7 +53,20 @@ fn arguments() -> Result<Arguments, String> {
     Ok(parsed)
 }
 
+/// Runs this program again with an allocator that keeps freed memory, as a long-lived server's would: else each round would
+/// measure how fast the machine hands out zeroed pages. The allocator reads its settings before `main`.
+fn keep_freed_memory() {
+    const SETTING: &str = "MIMALLOC_PURGE_DELAY";
+    if std::env::var_os(SETTING).is_none() {
+        let this = std::env::current_exe().expect("this program has a path");
+        let run =
+            std::process::Command::new(this).args(std::env::args_os().skip(1)).env(SETTING, "-1").status();
+        std::process::exit(run.ok().and_then(|status| status.code()).unwrap_or(1));
+    }
+}
+
 fn main() {
+    keep_freed_memory();
     let arguments = arguments().unwrap_or_else(|error| {
         eprintln!("bench commit: {error}");
         std::process::exit(2);

@@ -49,7 +49,9 @@ impl FileSystem for RealFileSystem {
 
     fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        fill_with_zeros(open_direct(path, Durable::Later).as_ref().unwrap_or(&file), bytes)?;
+        let whole_pages = bytes.is_multiple_of(DIRECT_ALIGNMENT as u64);
+        let direct = open_direct(path, Durable::Later).ok().filter(|_| whole_pages);
+        fill_with_zeros(direct.as_ref().unwrap_or(&file), bytes)?;
         Ok(Box::new(RealFile { file, direct: open_direct(path, Durable::AtOnce).ok() }))
     }
 

@@ -81,10 +81,11 @@ impl FileLog {
         let store_id = known_id.unwrap_or_else(new_store_id);
         let mut reader = Reader::new(&layout, store_id, known_id.is_some(), config);
         let tail = reader.read(&numbers, visit)?;
-        reader.settle()?;
         if known_id.is_some() && reader.batches == 0 {
             return Err(reader.damaged(1, 0, "the log is empty, but the store has been open before"));
         }
+        reader.cut_tails()?;
+        reader.settle()?;
         let position = reader.position;
         let segments = Segments::new(layout.clone(), tail.found, tail.next, config.log.segments_ahead)
             .map_err(OpenError::io(&layout.dir, "start the thread that prepares segments in"))?;
@@ -164,6 +165,8 @@ struct Reader<'a> {
     last_kind: Option<Kind>,
     cut: Option<TornTail>,
     last_write: Option<LastWrite>,
+    /// Segment, offset and length of what is to be overwritten with zeros, once it is sure that nothing is damaged.
+    tails: Vec<(u64, usize, usize)>,
 }
 
 /// The last write that is there whole: all before it was synced, of this one it isn't known.
@@ -179,8 +182,6 @@ struct Tail {
     current: Option<Current>,
     /// Segments of zeros, in the order of their numbers, `next` first.
     found: VecDeque<Prepared>,
-    /// Segments behind those, which have another length than they would get now.
-    stale: Vec<u64>,
     /// The number of the next segment to be begun.
     next: u64,
 }
@@ -206,6 +207,7 @@ impl<'a> Reader<'a> {
             last_kind: None,
             cut: None,
             last_write: None,
+            tails: Vec::new(),
         }
     }
 
@@ -225,9 +227,8 @@ impl<'a> Reader<'a> {
                 Some(tail) => self.check_prepared(number, file, &bytes, tail)?,
                 None => {
                     if let End::Here(offset) = self.read_segment(number, &bytes, visit)? {
-                        self.cut_tail(number, &*file, &bytes, offset)?;
-                        let mut begun =
-                            Tail { current: None, found: VecDeque::new(), stale: Vec::new(), next: number };
+                        self.note_tail(number, &bytes, offset);
+                        let mut begun = Tail { current: None, found: VecDeque::new(), next: number };
                         if offset == 0 {
                             Self::keep_prepared(number, file, length, self.layout, &mut begun);
                         } else {
@@ -243,16 +244,9 @@ impl<'a> Reader<'a> {
             (self.config.on_progress)(Progress { bytes: bytes_read, bytes_total, seq });
         }
         let missing = "the segment is missing, the one before it says that the log goes on in it";
-        // The last one first: a crash in between must not leave a gap.
-        for number in tail.iter().flat_map(|tail| tail.stale.iter().rev()) {
-            let path = self.layout.path(*number);
-            self.layout.file_system.remove(&path).map_err(OpenError::io(&path, "remove"))?;
-        }
         match tail {
             Some(tail) => Ok(tail),
-            None if numbers.is_empty() => {
-                Ok(Tail { current: None, found: VecDeque::new(), stale: Vec::new(), next: 1 })
-            }
+            None if numbers.is_empty() => Ok(Tail { current: None, found: VecDeque::new(), next: 1 }),
             None => Err(self.damaged(numbers.len() as u64 + 1, 0, missing)),
         }
     }
@@ -373,8 +367,7 @@ impl<'a> Reader<'a> {
         let Some(last) = &self.last_write else { return Ok(()) };
         let path = self.layout.path(last.number);
         let file = self.layout.file_system.open(&path).map_err(OpenError::io(&path, "open"))?;
-        file.write_all_at(&last.bytes, last.offset as u64).map_err(OpenError::io(&path, "write to"))?;
-        file.sync_data().map_err(OpenError::io(&path, "sync"))
+        file.write_durably_at(&last.bytes, last.offset as u64).map_err(OpenError::io(&path, "write to"))
     }
 
     fn check_segment_header(
@@ -451,9 +444,13 @@ impl<'a> Reader<'a> {
                 "a header is wrong in a way that no interrupted write explains",
             ));
         }
-        // A segment's header is written together with its first batch.
-        let pages = if offset == 0 { 2 } else { 1 };
-        self.check_rest(number, bytes, offset, offset + pages * PAGE_BYTES)
+        let second = bytes.get(PAGE_BYTES..).and_then(<[u8]>::first_chunk).map(BatchHeader::read);
+        let from = match second {
+            // A segment's header and its first batch are one write.
+            Some(Read::Header((first, _))) if offset == 0 => PAGE_BYTES + first.total_bytes(),
+            _ => offset + PAGE_BYTES,
+        };
+        self.check_rest(number, bytes, offset, from)
     }
 
     /// At `offset` there is a batch with a right header and a wrong body or footer: was it being written?
@@ -502,23 +499,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Overwrites what is torn with zeros, as the log's space is behind its end.
-    fn cut_tail(
-        &mut self,
-        number: u64,
-        file: &dyn File,
-        bytes: &[u8],
-        offset: usize,
-    ) -> Result<(), OpenError> {
+    /// What is torn from `offset` on is to be cut.
+    fn note_tail(&mut self, number: u64, bytes: &[u8], offset: usize) {
         let length = zeros_from(&bytes[offset..]);
-        if length == 0 {
-            return Ok(());
+        if length > 0 {
+            self.tails.push((number, offset, length));
         }
-        let path = self.layout.path(number);
-        file.write_all_at(&vec![0; length], offset as u64)
-            .map_err(OpenError::io(&path, "cut the torn tail of"))?;
-        file.sync_data().map_err(OpenError::io(&path, "sync"))?;
-        self.cut = Some(TornTail { file: path, offset: offset as u64, bytes: length as u64 });
+    }
+
+    /// Overwrites what is torn with zeros, as the log's space is behind its end.
+    fn cut_tails(&mut self) -> Result<(), OpenError> {
+        for (number, offset, length) in std::mem::take(&mut self.tails) {
+            let path = self.layout.path(number);
+            let file = self.layout.file_system.open(&path).map_err(OpenError::io(&path, "open"))?;
+            file.write_durably_at(&vec![0; length], offset as u64)
+                .map_err(OpenError::io(&path, "cut the torn tail of"))?;
+            self.cut = Some(TornTail { file: path, offset: offset as u64, bytes: length as u64 });
+        }
         Ok(())
     }
 
@@ -538,19 +535,18 @@ impl<'a> Reader<'a> {
                 return Err(self.damaged(number, 0, "the segment holds batches, but the log ends before it"));
             }
             // Never written by the log: some bits have turned where nothing was kept.
-            self.cut_tail(number, &*file, bytes, 0)?;
+            self.note_tail(number, bytes, 0);
         }
         Self::keep_prepared(number, file, bytes.len() as u64, self.layout, tail);
         Ok(())
     }
 
-    /// Uses a segment of zeros if it has the length that it would get now; else it is to be made anew, and with it all
-    /// behind it.
+    /// Uses a segment of zeros if it has the length that it would get now. Else it is made anew in its time, and so is all
+    /// behind it, each under another name and then renamed in place of the old one: the one before may promise it already.
     fn keep_prepared(number: u64, file: Box<dyn File>, length: u64, layout: &Layout, tail: &mut Tail) {
-        if tail.stale.is_empty() && length == layout.bytes(number) {
+        let follows = number == tail.next + tail.found.len() as u64;
+        if follows && length == layout.bytes(number) {
             tail.found.push_back(Prepared { number, bytes: length, file });
-        } else {
-            tail.stale.push(number);
         }
     }
 }

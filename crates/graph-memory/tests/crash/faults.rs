@@ -115,7 +115,7 @@ fn what_was_shown_after_a_failed_sync_survives_power_loss() {
 
 /// The next command that needs a new segment.
 fn large(tag: &str) -> Command {
-    Command::allocate(text(tag, 62 << 10))
+    Command::allocate(text(tag, 50 << 10))
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! - [`faults`]: disks that fail or are full, without a crash.
 //!
 //! `STEADFAST_CRASH_SEEDS=5000` runs so many random workloads, and all the longer enumerations. A failing case
-//! prints what repeats it; `STEADFAST_CRASH_SEED=17` runs only that random workload.
+//! prints what repeats it; `STEADFAST_CRASH_SEED=17` runs that random workload alone, as often.
 
 mod commands;
 mod enumerated;

@@ -177,7 +177,8 @@ impl Possible {
                 (Fate::Decided(verdict, None), Some(request)) if *verdict != Verdict::NoTenant => {
                     self.remember(command.tenant, request, verdict);
                 }
-                (Fate::NotDone(_), _) => self.may_have_created_tenant(command),
+                // The tenant is created before, and another caller may have found it.
+                (Fate::NotDone(_) | Fate::Unknown, _) => self.may_have_created_tenant(command),
                 _ => {}
             }
         }
