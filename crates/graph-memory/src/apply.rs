@@ -11,18 +11,14 @@ use std::sync::Arc;
 
 use steadfast_memory_api::{Answer, Id, MemoryError, Outcome, Record, RequestId, Seq, Version};
 
-use crate::command::{Change, Command, MemoryPatch, NewMemory};
-use crate::value::{Entry, RequestWindow, Seen, TenantValue};
+use crate::command::{Change, Command, MemoryPatch, NewMemory, TenantKey};
+use crate::value::{Entry, Request, RequestWindow, Seen, TenantValue};
 
 /// What came of a command, small enough to be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// It was carried out.
     Done(Answer),
-    /// The tenant is there, under this number.
-    Tenant {
-        number: u32,
-    },
     TooManyTenants {
         max: u64,
     },
@@ -60,7 +56,7 @@ impl Effect {
     pub(crate) fn into_result(self, tenant: &str, slug: Option<String>) -> Result<Answer, MemoryError> {
         Err(match self {
             Self::Done(answer) => return Ok(answer),
-            Self::Tenant { .. } | Self::UnknownTenant => MemoryError::UnknownTenant { tenant: tenant.into() },
+            Self::UnknownTenant => MemoryError::UnknownTenant { tenant: tenant.into() },
             Self::TooManyTenants { max } => MemoryError::QuotaExceeded { limit: "tenants", max },
             Self::UnknownId { id } => MemoryError::UnknownId { id },
             Self::VersionConflict { id, expected, found } => {
@@ -96,16 +92,15 @@ impl Effect {
                 };
                 (1, [id.get(), version.get(), outcome, seq.get()])
             }
-            Self::Tenant { number } => (2, [number.into(), 0, 0, 0]),
-            Self::TooManyTenants { max } => (3, [max, 0, 0, 0]),
-            Self::UnknownTenant => (4, [0; 4]),
-            Self::UnknownId { id } => (5, [id.get(), 0, 0, 0]),
-            Self::VersionConflict { id, expected, found } => (6, [id.get(), expected.get(), found.get(), 0]),
-            Self::SlugTaken { by } => (7, [by.get(), 0, 0, 0]),
-            Self::TooManyAttributes { count, max } => (8, [count, max, 0, 0]),
-            Self::RequestExpired { horizon_ms, .. } => (9, [horizon_ms, 0, 0, 0]),
-            Self::RequestFromFuture { now_ms, .. } => (10, [now_ms, 0, 0, 0]),
-            Self::RequestReused { .. } => (11, [0; 4]),
+            Self::TooManyTenants { max } => (2, [max, 0, 0, 0]),
+            Self::UnknownTenant => (3, [0; 4]),
+            Self::UnknownId { id } => (4, [id.get(), 0, 0, 0]),
+            Self::VersionConflict { id, expected, found } => (5, [id.get(), expected.get(), found.get(), 0]),
+            Self::SlugTaken { by } => (6, [by.get(), 0, 0, 0]),
+            Self::TooManyAttributes { count, max } => (7, [count, max, 0, 0]),
+            Self::RequestExpired { horizon_ms, .. } => (8, [horizon_ms, 0, 0, 0]),
+            Self::RequestFromFuture { now_ms, .. } => (9, [now_ms, 0, 0, 0]),
+            Self::RequestReused { .. } => (10, [0; 4]),
         };
         bytes.push(kind);
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
@@ -133,33 +128,32 @@ struct Tenant {
 impl Tenants {
     /// Carries out a command at its place in the log.
     pub(crate) fn apply(&mut self, command: Command, seq: Seq, now_ms: u64) -> Effect {
-        if let Change::CreateTenant { name, tenants_max } = command.change {
-            return self.create_tenant(name, tenants_max);
-        }
-        let Some(tenant) = command.tenant.checked_sub(1).and_then(|at| self.all.get_mut(at as usize)) else {
+        let number = match command.tenant {
+            TenantKey::Number(number) => number,
+            TenantKey::Name { name, tenants_max } => match self.numbers.get(name.as_str()) {
+                Some(number) => *number,
+                None if self.all.len() as u64 >= tenants_max => {
+                    return Effect::TooManyTenants { max: tenants_max };
+                }
+                None => {
+                    let mut tenant = Tenant::new(name.into());
+                    let effect = tenant.apply(command.request, command.change, seq, now_ms);
+                    // A tenant comes into being with its first memory, or not at all.
+                    if matches!(effect, Effect::Done(_)) {
+                        self.add(tenant);
+                    }
+                    return effect;
+                }
+            },
+        };
+        let Some(tenant) = number.checked_sub(1).and_then(|at| self.all.get_mut(at as usize)) else {
             return Effect::UnknownTenant;
         };
         if !tenant.changed {
             tenant.changed = true;
-            self.changed.push(command.tenant);
+            self.changed.push(number);
         }
-        tenant.value.seq = seq;
-        let Some(request) = command.request else {
-            return tenant.value.apply(command.change, seq, now_ms);
-        };
-        let effect = match tenant.requests.check(&request, now_ms) {
-            Seen::Before(effect) => effect,
-            Seen::Never => {
-                let effect = tenant.value.apply(command.change, seq, now_ms);
-                tenant.requests.remember(&request, effect);
-                effect
-            }
-            Seen::Reused => Effect::RequestReused { id: request.id },
-            Seen::Expired { horizon_ms } => Effect::RequestExpired { id: request.id, horizon_ms },
-            Seen::FromFuture { now_ms } => Effect::RequestFromFuture { id: request.id, now_ms },
-        };
-        tenant.value.requests_hash = tenant.requests.state_hash();
-        effect
+        tenant.apply(command.request, command.change, seq, now_ms)
     }
 
     /// Shows `publish` the next value of each tenant that changed since the last call, with its number and name.
@@ -171,24 +165,37 @@ impl Tenants {
         }
     }
 
-    fn create_tenant(&mut self, name: String, tenants_max: u64) -> Effect {
-        if let Some(&number) = self.numbers.get(name.as_str()) {
-            return Effect::Tenant { number };
-        }
-        if self.all.len() as u64 >= tenants_max {
-            return Effect::TooManyTenants { max: tenants_max };
-        }
-        let name: Arc<str> = name.into();
+    fn add(&mut self, tenant: Tenant) {
         let number = self.all.len() as u32 + 1;
-        self.numbers.insert(Arc::clone(&name), number);
-        self.all.push(Tenant {
-            name,
-            value: TenantValue::new(),
-            requests: RequestWindow::default(),
-            changed: true,
-        });
+        self.numbers.insert(Arc::clone(&tenant.name), number);
+        self.all.push(Tenant { changed: true, ..tenant });
         self.changed.push(number);
-        Effect::Tenant { number }
+    }
+}
+
+impl Tenant {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, value: TenantValue::new(), requests: RequestWindow::default(), changed: false }
+    }
+
+    fn apply(&mut self, request: Option<Request>, change: Change, seq: Seq, now_ms: u64) -> Effect {
+        self.value.seq = seq;
+        let Some(request) = request else {
+            return self.value.apply(change, seq, now_ms);
+        };
+        let effect = match self.requests.check(&request, now_ms) {
+            Seen::Before(effect) => effect,
+            Seen::Never => {
+                let effect = self.value.apply(change, seq, now_ms);
+                self.requests.remember(&request, effect);
+                effect
+            }
+            Seen::Reused => Effect::RequestReused { id: request.id },
+            Seen::Expired { horizon_ms } => Effect::RequestExpired { id: request.id, horizon_ms },
+            Seen::FromFuture { now_ms } => Effect::RequestFromFuture { id: request.id, now_ms },
+        };
+        self.value.requests_hash = self.requests.state_hash();
+        effect
     }
 }
 
@@ -198,7 +205,6 @@ impl TenantValue {
             Change::Allocate(new) => self.allocate(*new, seq, now_ms),
             Change::Update(patch) => self.update(*patch, seq, now_ms),
             Change::Delete { id, if_version } => self.delete(id, if_version, seq),
-            Change::CreateTenant { .. } => Effect::UnknownTenant,
         }
     }
 

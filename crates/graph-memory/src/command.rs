@@ -10,7 +10,6 @@
 
 use prost::Message;
 use steadfast_memory_api::{Allocate, AttributeValue, Attributes, Delete, Id, Patch, RequestId, Version};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::text::tokens::{DocumentTerms, document_terms};
 use crate::value::{Request, fold};
@@ -18,17 +17,23 @@ use crate::value::{Request, fold};
 /// A command, ready to be applied.
 #[derive(Debug)]
 pub(crate) struct Command {
-    /// The tenant's number; 0 where the tenant is only being created.
-    pub(crate) tenant: u32,
+    pub(crate) tenant: TenantKey,
     pub(crate) request: Option<Request>,
     pub(crate) change: Change,
+}
+
+/// Which tenant a command is for.
+#[derive(Debug)]
+pub(crate) enum TenantKey {
+    /// The one with this number.
+    Number(u32),
+    /// The one with this name, which comes into being with its first memory, while there are fewer than `tenants_max`.
+    Name { name: String, tenants_max: u64 },
 }
 
 /// What a command does.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Get or create a tenant, while there are fewer than `tenants_max`.
-    CreateTenant { name: String, tenants_max: u64 },
     /// Get or create a memory.
     Allocate(Box<NewMemory>),
     /// Change a memory.
@@ -82,27 +87,17 @@ pub(crate) struct MemoryPatch {
 pub(crate) struct Undecodable(pub(crate) String);
 
 /// A request as a message of the log, before it is known which tenant it is for.
-pub(crate) struct Draft {
-    message: wire::Command,
-    has_request: bool,
-}
+pub(crate) struct Draft(wire::Command);
 
 impl Draft {
     fn new(request_id: Option<RequestId>, change: wire::Change) -> Self {
-        let bits = request_id.map_or(0, RequestId::bits);
-        let message = wire::Command {
+        Self(wire::Command {
             tenant: 0,
-            request_high: (bits >> 64) as u64,
-            request_low: bits as u64,
+            new_tenant: None,
+            request_high: request_id.map(|id| (id.bits() >> 64) as u64),
+            request_low: request_id.map(|id| id.bits() as u64),
             change: Some(change),
-        };
-        Self { message, has_request: request_id.is_some() }
-    }
-
-    /// A tenant to be created.
-    pub(crate) fn create_tenant(name: &str, tenants_max: usize) -> Self {
-        let change = wire::CreateTenant { name: name.into(), tenants_max: tenants_max as u64 };
-        Self::new(None, wire::Change::CreateTenant(change))
+        })
     }
 
     /// A valid request to allocate.
@@ -119,7 +114,8 @@ impl Draft {
             folded,
             refuse_existing: request.on_slug == steadfast_memory_api::OnSlug::Refuse,
             attributes: attributes_to_wire(request.attributes),
-            importance: request.importance.unwrap_or(0.5),
+            // Minus zero isn't written to the log, and would come back as zero.
+            importance: request.importance.unwrap_or(0.5) + 0.0,
         };
         Self::new(request.request_id, wire::Change::Allocate(change))
     }
@@ -146,28 +142,31 @@ impl Draft {
     }
 
     /// The command for a tenant, and its bytes for the log.
-    pub(crate) fn finish(mut self, tenant: u32) -> (Command, Vec<u8>) {
-        self.message.tenant = tenant;
-        let bytes = self.message.encode_to_vec();
-        let request = self.has_request.then(|| self.message.request(&bytes));
-        let command = Command::from_message(self.message, request).expect("it was built from a request");
-        (command, bytes)
+    pub(crate) fn finish(mut self, tenant: TenantKey) -> (Command, Vec<u8>) {
+        match tenant {
+            TenantKey::Number(number) => self.0.tenant = number,
+            TenantKey::Name { name, tenants_max } => {
+                self.0.new_tenant = Some(wire::NewTenant { name, tenants_max });
+            }
+        }
+        let bytes = self.0.encode_to_vec();
+        (Command::from_message(self.0).expect("it was built from a request"), bytes)
     }
 }
 
 impl Command {
     /// A command from its bytes in the log.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        let message = wire::Command::decode(bytes).map_err(|error| Undecodable(error.to_string()))?;
-        let request = (message.request_high != 0 || message.request_low != 0).then(|| message.request(bytes));
-        Self::from_message(message, request)
+        Self::from_message(wire::Command::decode(bytes).map_err(|error| Undecodable(error.to_string()))?)
     }
 
-    fn from_message(message: wire::Command, request: Option<Request>) -> Result<Self, Undecodable> {
+    fn from_message(mut message: wire::Command) -> Result<Self, Undecodable> {
+        let request = message.request();
+        let tenant = match message.new_tenant {
+            Some(wire::NewTenant { name, tenants_max }) => TenantKey::Name { name, tenants_max },
+            None => TenantKey::Number(message.tenant),
+        };
         let change = match message.change.ok_or_else(|| Undecodable("a command of an unknown kind".into()))? {
-            wire::Change::CreateTenant(wire::CreateTenant { name, tenants_max }) => {
-                Change::CreateTenant { name, tenants_max }
-            }
             wire::Change::Allocate(allocate) => Change::Allocate(Box::new(NewMemory {
                 terms: document_terms(&allocate.text),
                 text: allocate.text,
@@ -194,7 +193,7 @@ impl Command {
                 Change::Delete { id: Id::new(delete.id), if_version: delete.if_version.map(Version::new) }
             }
         };
-        Ok(Self { tenant: message.tenant, request, change })
+        Ok(Self { tenant, request, change })
     }
 }
 
@@ -229,34 +228,46 @@ fn attributes_from_wire(attributes: Vec<wire::Attribute>) -> Result<Attributes, 
 
 /// The messages of the log. A field's number is never used for anything else.
 mod wire {
+    use prost::Message;
     use steadfast_memory_api::RequestId;
+    use xxhash_rust::xxh3::xxh3_64;
 
-    use super::{Request, xxh3_64};
+    use super::Request;
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Command {
         #[prost(uint32, tag = "1")]
         pub(super) tenant: u32,
-        #[prost(fixed64, tag = "2")]
-        pub(super) request_high: u64,
-        #[prost(fixed64, tag = "3")]
-        pub(super) request_low: u64,
-        #[prost(oneof = "Change", tags = "4, 5, 6, 7")]
+        #[prost(fixed64, optional, tag = "2")]
+        pub(super) request_high: Option<u64>,
+        #[prost(fixed64, optional, tag = "3")]
+        pub(super) request_low: Option<u64>,
+        #[prost(message, optional, tag = "4")]
+        pub(super) new_tenant: Option<NewTenant>,
+        #[prost(oneof = "Change", tags = "5, 6, 7")]
         pub(super) change: Option<Change>,
     }
 
     impl Command {
-        /// The request of a command that has one; `bytes` are its encoding.
-        pub(super) fn request(&self, bytes: &[u8]) -> Request {
-            let bits = u128::from(self.request_high) << 64 | u128::from(self.request_low);
-            Request { id: RequestId::from_bits(bits), fingerprint: xxh3_64(bytes) }
+        /// The request of a command that has one. Its fingerprint is of what the caller asked for alone: not of the tenant's number
+        /// or of limits, which may be others when it is sent again.
+        pub(super) fn request(&mut self) -> Option<Request> {
+            let bits = u128::from(self.request_high?) << 64 | u128::from(self.request_low?);
+            let limit = |change: &mut Option<Change>, limit: u64| match change {
+                Some(Change::Update(update)) => std::mem::replace(&mut update.attributes_max, limit),
+                _ => limit,
+            };
+            let (tenant, new_tenant) = (std::mem::take(&mut self.tenant), self.new_tenant.take());
+            let attributes_max = limit(&mut self.change, 0);
+            let fingerprint = xxh3_64(&self.encode_to_vec());
+            limit(&mut self.change, attributes_max);
+            (self.tenant, self.new_tenant) = (tenant, new_tenant);
+            Some(Request { id: RequestId::from_bits(bits), fingerprint })
         }
     }
 
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub(super) enum Change {
-        #[prost(message, tag = "4")]
-        CreateTenant(CreateTenant),
         #[prost(message, tag = "5")]
         Allocate(Allocate),
         #[prost(message, tag = "6")]
@@ -266,7 +277,7 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct CreateTenant {
+    pub(super) struct NewTenant {
         #[prost(string, tag = "1")]
         pub(super) name: String,
         #[prost(uint64, tag = "2")]

@@ -11,7 +11,7 @@ use steadfast_memory_api::{Limits, MemoryError, Seq};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::apply::{Effect, Tenants};
-use crate::command::{Command, Draft};
+use crate::command::{Command, Draft, TenantKey};
 use crate::committer::{Committer, Job, JobAnswer, Published};
 use crate::config::Config;
 use crate::error::OpenError;
@@ -302,9 +302,10 @@ impl Store {
     pub(crate) async fn commit(
         &self,
         draft: Draft,
-        tenant: u32,
+        tenant: TenantKey,
         wait: Duration,
     ) -> Result<Effect, MemoryError> {
+        self.check_open()?;
         let (command, bytes) = draft.finish(tenant);
         if bytes.len() > self.command_bytes_max {
             let problem = steadfast_memory_api::Problem::TooLong {

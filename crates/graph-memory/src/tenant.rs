@@ -8,8 +8,7 @@ use steadfast_memory_api::{
     TenantStats, Version,
 };
 
-use crate::apply::Effect;
-use crate::command::Draft;
+use crate::command::{Draft, TenantKey};
 use crate::committer::TenantCell;
 use crate::store::Store;
 use crate::text::bm25;
@@ -138,24 +137,28 @@ impl Tenant {
         Some(self.shared.cell.get_or_init(|| cell))
     }
 
-    /// The tenant's number, if it is there.
-    fn number(&self) -> Result<u32, MemoryError> {
-        self.cell().map(|cell| cell.number).ok_or_else(|| self.unknown())
+    /// The tenant by its number, if it is there.
+    fn known(&self) -> Result<TenantKey, MemoryError> {
+        self.shared.store.check_open()?;
+        self.cell().map(|cell| TenantKey::Number(cell.number)).ok_or_else(|| self.unknown())
     }
 
-    async fn number_or_create(&self) -> Result<u32, MemoryError> {
+    /// The tenant by its number, or else by its name.
+    fn known_or_new(&self) -> TenantKey {
         if let Some(cell) = self.cell() {
-            return Ok(cell.number);
+            return TenantKey::Number(cell.number);
         }
-        let draft = Draft::create_tenant(self.name(), self.shared.store.limits.tenants);
-        match self.shared.store.commit(draft, 0, self.queue_wait).await? {
-            Effect::Tenant { number } => Ok(number),
-            effect => Err(effect.into_result(self.name(), None).err().unwrap_or_else(|| self.unknown())),
-        }
+        let tenants_max = self.shared.store.limits.tenants as u64;
+        TenantKey::Name { name: self.name().into(), tenants_max }
     }
 
-    async fn commit(&self, draft: Draft, number: u32, slug: Option<String>) -> Result<Answer, MemoryError> {
-        let effect = self.shared.store.commit(draft, number, self.queue_wait).await?;
+    async fn commit(
+        &self,
+        draft: Draft,
+        key: TenantKey,
+        slug: Option<String>,
+    ) -> Result<Answer, MemoryError> {
+        let effect = self.shared.store.commit(draft, key, self.queue_wait).await?;
         effect.into_result(self.name(), slug)
     }
 }
@@ -163,21 +166,20 @@ impl Tenant {
 impl Memory for Tenant {
     async fn allocate(&self, request: Allocate) -> Result<Answer, MemoryError> {
         validate::allocate(&request, &self.shared.store.limits)?;
-        let number = self.number_or_create().await?;
         let slug = request.slug.clone();
-        self.commit(Draft::allocate(request), number, slug).await
+        self.commit(Draft::allocate(request), self.known_or_new(), slug).await
     }
 
     async fn update(&self, id: Id, if_version: Option<Version>, patch: Patch) -> Result<Answer, MemoryError> {
         let limits = &self.shared.store.limits;
         validate::patch(&patch, limits)?;
         let draft = Draft::update(id, if_version, patch, limits.attributes);
-        self.commit(draft, self.number()?, None).await
+        self.commit(draft, self.known()?, None).await
     }
 
     async fn delete(&self, request: impl Into<Delete> + Send) -> Result<Answer, MemoryError> {
         let draft = Draft::delete(&request.into());
-        self.commit(draft, self.number()?, None).await
+        self.commit(draft, self.known()?, None).await
     }
 
     async fn get(&self, id: Id) -> Result<Arc<Record>, MemoryError> {

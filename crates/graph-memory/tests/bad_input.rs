@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -65,8 +65,8 @@ fn small() -> Config {
     Config::default().limits(low_limits()).log(LogConfig::new(1 << 20, 0))
 }
 
-/// Held for writing by whoever starts a process. Until that has closed its copies of all open files, it holds
-/// everybody's locks; see [`a_lock_ends_when_it_is_dropped_also_while_a_process_is_being_started`].
+/// Held for writing by whoever starts a process, until it has ended. Before it has closed its copies of all open files, it
+/// holds everybody's locks; see [`a_lock_ends_when_it_is_dropped_also_while_a_process_is_being_started`].
 static STARTING: RwLock<()> = RwLock::new(());
 
 fn open(dir: impl Into<PathBuf>, config: Config) -> Result<GraphMemory, OpenError> {
@@ -932,14 +932,10 @@ fn a_directory_is_open_in_one_process() {
     let before = store.memory.state_hash();
     let second = {
         let _i_am = STARTING.write().unwrap_or_else(PoisonError::into_inner);
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_directory_is_open_in_one_process", "--nocapture"])
-            .env(SECOND_PROCESS_DIR, store.dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
+        let mut second = Command::new(std::env::current_exe().unwrap());
+        second.args(["--exact", "a_directory_is_open_in_one_process", "--nocapture"]);
+        second.env(SECOND_PROCESS_DIR, store.dir.path()).output().unwrap()
     };
-    let second = second.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&second.stdout);
     assert!(second.status.success() && said.contains("the second process was refused"), "{second:?}");
     store.acme.allocate_blocking(Allocate::new("undisturbed")).unwrap();

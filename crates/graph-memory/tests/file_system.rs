@@ -16,6 +16,7 @@ const CONTRACT: &[(&str, Clause)] = &[
     ("a new file is empty and can be written and read", a_new_file_is_empty_and_can_be_written_and_read),
     ("reads stop at the end of the file", reads_stop_at_the_end_of_the_file),
     ("writes lengthen the file and leave the rest alone", writes_lengthen_the_file_and_leave_the_rest_alone),
+    ("write_durably_at writes like any other", write_durably_at_writes_like_any_other),
     ("all handles see one content", all_handles_see_one_content),
     ("create_new leaves a file that exists alone", create_new_leaves_a_file_that_exists_alone),
     ("create_zeroed makes a file of zeros", create_zeroed_makes_a_file_of_zeros),
@@ -101,6 +102,38 @@ fn writes_lengthen_the_file_and_leave_the_rest_alone(fs: &dyn FileSystem, dir: &
     assert_eq!(content(&*file), b"0123ab678xyz\0\0!");
     file.write_all_at(b"", 100).unwrap();
     assert_eq!(file.len().unwrap(), 15);
+}
+
+/// Past the cache or through it: where both ends are whole pages, in the file and in memory, an implementation may go past.
+fn write_durably_at_writes_like_any_other(fs: &dyn FileSystem, dir: &Path) {
+    const PAGE: usize = 4096;
+    let bytes: Vec<u8> = (0..3 * PAGE).map(|at| (at / 7 % 251) as u8).collect();
+    let start = bytes.as_ptr().align_offset(PAGE);
+    for (number, (from, length, offset)) in [
+        (start, PAGE, 0),
+        (start, PAGE, PAGE),
+        (start + 1, PAGE, PAGE),
+        (start, 100, 7),
+        (start, 2 * PAGE, 2 * PAGE),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = dir.join(number.to_string());
+        drop(fs.create_zeroed(&path, 3 * PAGE as u64).unwrap());
+        let file = fs.open(&path).unwrap();
+        file.write_all_at(b"before", 0).unwrap();
+        println!("case {number}: {length} bytes from {from} at {offset}");
+        let part = &bytes[from.min(bytes.len() - length)..][..length];
+        file.write_durably_at(part, offset as u64).unwrap();
+        file.write_all_at(b"after", 9).unwrap();
+        let mut expected = vec![0; (3 * PAGE).max(offset + length)];
+        expected[..6].copy_from_slice(b"before");
+        expected[offset..offset + length].copy_from_slice(part);
+        expected[9..14].copy_from_slice(b"after");
+        assert!(content(&*file) == expected, "case {number}");
+        assert!(content(&*fs.open(&path).unwrap()) == expected, "case {number}, opened again");
+    }
 }
 
 fn all_handles_see_one_content(fs: &dyn FileSystem, dir: &Path) {
@@ -255,6 +288,19 @@ fn synced_data_are_kept_and_unsynced_data_may_be_lost() {
     file.sync_data().unwrap();
     file.write_all_at(b"lost and longer", 4).unwrap();
     assert_eq!(after(&disk, &Survival::NothingUnsynced).unwrap(), b"new content");
+}
+
+#[test]
+fn what_is_written_durably_is_kept_and_brings_nothing_else() {
+    let (disk, file) = disk_with(b"old content");
+    file.write_all_at(b"OLD", 0).unwrap();
+    file.write_durably_at(b"new", 4).unwrap();
+    assert_eq!(after(&disk, &Survival::NothingUnsynced).unwrap(), b"old newtent");
+    let (disk, file) = disk_with(b"old content");
+    disk.crash_at(disk.operations() + 2);
+    assert!(file.write_durably_at(b"new", 4).is_err());
+    assert_eq!(after(&disk, &Survival::NothingUnsynced).unwrap(), b"old content");
+    assert_eq!(after(&disk, &Survival::LastWrite(Kept::prefix(2))).unwrap(), b"old nentent");
 }
 
 #[test]
@@ -464,6 +510,9 @@ fn a_failed_sync_of_a_directory_is_made_up_for_by_the_next() {
         disk.fail(Operation::SyncDirectory, 0);
         assert!(disk.sync_dir(Path::new(DIR)).is_err());
         disk.sync_dir(Path::new(DIR)).unwrap();
-        assert_eq!(disk.after_power_loss(&Survival::NothingUnsynced).list(Path::new(DIR)).unwrap(), ["a", "b"]);
+        assert_eq!(
+            disk.after_power_loss(&Survival::NothingUnsynced).list(Path::new(DIR)).unwrap(),
+            ["a", "b"]
+        );
     }
 }

@@ -77,7 +77,19 @@ impl FileSystem for RealFileSystem {
             fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             fs::TryLockError::Error(error) => error,
         })?;
-        Ok(Box::new(file))
+        Ok(Box::new(Locked(file)))
+    }
+}
+
+/// A lock that ends with it. Closing the file alone would not do: a process that is just being started has the file as
+/// well, until it becomes another program.
+#[derive(Debug)]
+struct Locked(fs::File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // If it fails, closing the file is what is left.
+        drop(self.0.unlock());
     }
 }
 

@@ -170,6 +170,8 @@ impl FileLog {
             let chain = finish_batch(&mut marker, 0, header);
             marker.resize(PAGE_BYTES, 0);
             current.write(&marker).map_err(AppendError::Unknown)?;
+            self.stats.batches += 1;
+            self.stats.bytes += marker.len() as u64;
             self.stats.syncs += 1;
             self.position.chain = chain;
         }

@@ -43,11 +43,11 @@ impl Directory {
         }
     }
 
-    /// Some of the changes reach the disk, some never will: all count as clean.
+    /// Some of the changes reach the disk; the next sync will do the others.
     pub(super) fn sync_fails(&mut self, kept: &[bool]) {
-        for (change, kept) in self.unsynced.drain(..).zip(kept) {
+        for (change, kept) in self.unsynced.iter().zip(kept) {
             if *kept {
-                put(&mut self.durable, &change);
+                put(&mut self.durable, change);
             }
         }
     }
@@ -56,8 +56,7 @@ impl Directory {
     pub(super) fn after_power_loss(&self, kept: &[bool]) -> Self {
         let mut after = self.clone();
         after.sync_fails(kept);
-        after.live.clone_from(&after.durable);
-        after
+        Self { live: after.durable.clone(), durable: after.durable, unsynced: Vec::new() }
     }
 }
 

@@ -135,6 +135,29 @@ impl FileImage {
         }
     }
 
+    /// The last write becomes durable, and with it what lies under it; all else stays as it is.
+    pub(super) fn sync_last(&mut self) {
+        for write in self.take_last() {
+            put(&mut self.durable, &write, &Kept::prefix(write.bytes.len()));
+        }
+    }
+
+    /// The last write, and what lies under it, reach the disk in part, and count as clean.
+    pub(super) fn sync_last_fails(&mut self, dice: &mut Dice) {
+        for write in self.take_last() {
+            put(&mut self.durable, &write, &Kept::random(&write.range(), dice));
+        }
+    }
+
+    /// The last write with all that it overlaps, in order.
+    fn take_last(&mut self) -> Vec<Unsynced> {
+        let Some(last) = self.unsynced.last().map(Unsynced::range) else { return Vec::new() };
+        let overlaps = |write: &Unsynced| write.range().start < last.end && last.start < write.range().end;
+        let (taken, left) = self.unsynced.drain(..).partition(overlaps);
+        self.unsynced = left;
+        taken
+    }
+
     /// The file after the power was off.
     pub(super) fn after_power_loss(&self, mut kept: impl FnMut(&Unsynced) -> Kept) -> Self {
         let mut durable = Arc::clone(&self.durable);
@@ -170,7 +193,7 @@ fn put(image: &mut Arc<Vec<u8>>, write: &Unsynced, kept: &Kept) {
     if at + reaches > image.len() {
         image.resize(at + reaches, 0);
     }
-    for range in &kept.ranges {
+    for range in kept.ranges.iter().filter(|range| !range.is_empty()) {
         image[at + range.start..at + range.end].copy_from_slice(&write.bytes[range.clone()]);
     }
 }

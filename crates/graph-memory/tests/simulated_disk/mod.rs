@@ -12,9 +12,10 @@
 //!
 //! Both return another disk; the one that crashed stays dead for whoever still holds it, and its locks are gone.
 //!
-//! A **fault** is planned by [`SimulatedDisk::fail`]: one operation fails, later ones go on. A sync that fails leaves its
-//! writes durable or lost by chance, and clean: readers see them, later syncs don't try them again. (So
-//! Linux did it to PostgreSQL in 2018.) A write that fails leaves any first part of itself.
+//! A **fault** is planned by [`SimulatedDisk::fail`]: one operation fails, later ones go on. A sync of data that fails leaves
+//! its writes durable or lost by chance, and clean: readers see them, later syncs don't try them again. (So Linux did it to
+//! PostgreSQL in 2018.) Of a directory it leaves any changes durable, and the next sync tries all again: a file
+//! system whose journal can't be written does nothing more at all. A write that fails leaves any first part of itself.
 //!
 //! All chance comes from seeds.
 
@@ -354,6 +355,24 @@ impl File for SimulatedFile {
             Turn::PowerFails => Err(world::power_is_off()),
             Turn::Fails(error) => {
                 world.files[self.number].sync_fails(&mut world.dice);
+                Err(error)
+            }
+        }
+    }
+
+    /// Counted as a write and a sync. Earlier writes are no more durable by it.
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)?;
+        let mut world = self.disk.world();
+        let world = &mut *world;
+        match world.turn(Operation::SyncData)? {
+            Turn::Well => {
+                world.files[self.number].sync_last();
+                Ok(())
+            }
+            Turn::PowerFails => Err(world::power_is_off()),
+            Turn::Fails(error) => {
+                world.files[self.number].sync_last_fails(&mut world.dice);
                 Err(error)
             }
         }
