@@ -155,14 +155,17 @@ impl Corpus {
 impl fmt::Display for Corpus {
     /// For a report: how much there is, of what.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sources { packages, packages_missing, files, files_skipped, .. } = self.sources;
+        let Sources { packages, packages_missing, files, files_skipped, duplicates } = self.sources;
         let megabytes = self.bytes() as f64 / 1e6;
         write!(f, "{} passages, {megabytes:.1} MB, from {files} files", self.passages.len())?;
         if packages > 0 {
             write!(f, " of the {packages} crates that this workspace is built from")?;
         }
+        if duplicates > 0 {
+            write!(f, "; {duplicates} more are repetitions")?;
+        }
         if packages_missing > 0 {
-            write!(f, "; {packages_missing} more have no sources on this disk")?;
+            write!(f, "; {packages_missing} crates have no sources on this disk")?;
         }
         if files_skipped > 0 {
             write!(f, "; {files_skipped} files skipped: too large, unreadable or no UTF-8 text")?;

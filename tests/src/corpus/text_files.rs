@@ -77,7 +77,8 @@ pub(super) fn files_below(root: &Path, wanted: impl Fn(&str) -> bool, skipped: &
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<DirEntry>>>) else {
+        let Ok(entries) = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<DirEntry>>>)
+        else {
             *skipped += 1;
             continue;
         };

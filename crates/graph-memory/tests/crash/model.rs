@@ -66,11 +66,6 @@ impl Model {
             expected.keys().eq(found.keys()) && expected.values().zip(found.values()).all(same)
         })
     }
-
-    /// Whether a tenant is there that never had a memory.
-    pub(crate) fn has_empty_tenant(&self) -> bool {
-        self.0.iter().any(|tenant| tenant.exists && tenant.created == 0)
-    }
 }
 
 impl Tenant {
@@ -143,19 +138,20 @@ impl Possible {
         Self(vec![Model::default()])
     }
 
-    pub(crate) fn models(&self) -> &[Model] {
-        &self.0
-    }
-
     /// Takes note of what the only caller at work was told.
     pub(crate) fn learn(&mut self, command: &Command, fate: &Fate) {
         match fate {
+            // It is told from what readers see, which lacks what is unknown still.
+            Fate::Decided(Verdict::NoTenant, _) => {
+                let knows_none = |model: &Model| !model.0[command.tenant].exists;
+                assert!(self.0.iter().any(knows_none), "{command:?} found no tenant, but there is one");
+            }
             Fate::Decided(verdict, seq) => {
                 let before = self.0.clone();
                 self.0.retain_mut(|model| model.apply(command, *seq) == *verdict);
                 assert!(!self.0.is_empty(), "{command:?} got {verdict:?}, which is wrong after {before:#?}");
             }
-            Fate::NotDone(_) => self.may_have_created_tenant(command),
+            Fate::NotDone(_) => {}
             Fate::Unknown => self.may_have_happened(command),
         }
     }
@@ -171,15 +167,12 @@ impl Possible {
         for (command, fate) in done {
             self.learn(command, fate);
         }
+        // Where in the order something was refused isn't told; it changed nothing, but a request is remembered.
         for (command, fate) in all() {
-            match (fate, command.request) {
-                // Where in the order it was refused isn't told; it changed nothing, but the request is remembered.
-                (Fate::Decided(verdict, None), Some(request)) if *verdict != Verdict::NoTenant => {
-                    self.remember(command.tenant, request, verdict);
-                }
-                // The tenant is created before, and another caller may have found it.
-                (Fate::NotDone(_) | Fate::Unknown, _) => self.may_have_created_tenant(command),
-                _ => {}
+            if let (Some(request), Fate::Decided(verdict, None)) = (command.request, fate)
+                && *verdict != Verdict::NoTenant
+            {
+                self.remember(command.tenant, request, verdict);
             }
         }
         let unknown: Vec<_> =
@@ -214,23 +207,9 @@ impl Possible {
     }
 
     fn may_have_happened(&mut self, command: &Command) {
-        self.may_have_created_tenant(command);
         for mut model in self.0.clone() {
             model.apply(command, None);
             self.0.push(model);
-        }
-    }
-
-    /// A tenant is created by a command of its own, before the one that needs it.
-    fn may_have_created_tenant(&mut self, command: &Command) {
-        if !matches!(command.change, Change::Allocate { .. }) {
-            return;
-        }
-        for mut model in self.0.clone() {
-            if !model.0[command.tenant].exists {
-                model.0[command.tenant].exists = true;
-                self.0.push(model);
-            }
         }
     }
 

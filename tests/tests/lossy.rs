@@ -1,0 +1,235 @@
+//! The suite against stores that break a promise once in 10 000 writes: it must fail, and name the promise.
+//!
+//! [`LossyMemory`] keeps the contract of a memory except for one write, the *k*-th, and does to it what its [`Fault`] says.
+
+mod fixture;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use steadfast_memory_api::{
+    Allocate, Answer, Delete, Hits, Id, Memory, MemoryError, Outcome, Patch, Record, Search, Seq,
+    TenantStats, Version,
+};
+use steadfast_stress::report::ScenarioReport;
+use steadfast_stress::{Failure, Rng, Verdict, measure};
+use steadfast_suites::backend::{Backend, Embedded, EmbeddedStore, EmbeddedTenant, Store};
+use steadfast_suites::memory::AllocateHighConcurrency;
+
+use fixture::SmallCorpus;
+
+/// One write in so many is lost.
+const ONE_IN: u64 = 10_000;
+
+/// What becomes of the write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// Nothing: it is kept like all others.
+    None,
+    /// It is acknowledged, with the numbers that it would have had, and never written.
+    Dropped,
+    /// It is there until the store is closed.
+    GoneAfterReopening,
+    /// It is there, but no search finds it.
+    NotIndexed,
+    /// A character of its text is another one.
+    Altered,
+}
+
+/// Opens embedded stores of which write `lost` is lost.
+#[derive(Debug)]
+struct Lossy {
+    fault: Fault,
+    loss: Arc<Loss>,
+}
+
+/// Which write is lost; the same before and after reopening.
+#[derive(Debug)]
+struct Loss {
+    /// From 0.
+    lost: u64,
+    writes: AtomicU64,
+    /// The id that it was acknowledged with.
+    id: OnceLock<Id>,
+}
+
+struct LossyStore {
+    store: EmbeddedStore,
+    memory: LossyMemory,
+}
+
+/// A memory that loses one write.
+#[derive(Clone, Debug)]
+struct LossyMemory {
+    memory: EmbeddedTenant,
+    fault: Fault,
+    loss: Arc<Loss>,
+}
+
+impl Lossy {
+    fn new(fault: Fault, lost: u64) -> Self {
+        Self { fault, loss: Arc::new(Loss { lost, writes: AtomicU64::new(0), id: OnceLock::new() }) }
+    }
+}
+
+impl Backend for Lossy {
+    type Store = LossyStore;
+
+    async fn open(&self, directory: &Path) -> Result<LossyStore, Failure> {
+        let store = Embedded.open(directory).await?;
+        let memory =
+            LossyMemory { memory: store.memory().clone(), fault: self.fault, loss: Arc::clone(&self.loss) };
+        Ok(LossyStore { store, memory })
+    }
+}
+
+impl Store for LossyStore {
+    type Memory = LossyMemory;
+
+    fn memory(&self) -> &LossyMemory {
+        &self.memory
+    }
+
+    async fn close(self) -> Result<(), Failure> {
+        if let Some(id) = self.memory.lost_to(Fault::GoneAfterReopening) {
+            // A second close finds it gone already.
+            match self.memory.memory.delete(id).await {
+                Ok(_) | Err(MemoryError::UnknownId { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.store.close().await
+    }
+}
+
+impl LossyMemory {
+    /// The write that this fault has lost.
+    fn lost_to(&self, fault: Fault) -> Option<Id> {
+        self.loss.id.get().copied().filter(|_| self.fault == fault)
+    }
+
+    /// What an honest store would answer to the next write.
+    async fn invented(&self) -> Answer {
+        let stats = self.memory.stats().await.unwrap_or(TenantStats::new(0, 0, 0, 0, Seq::new(0)));
+        let (id, seq) = (Id::new(stats.created + 1), Seq::new(stats.seq.get() + 1));
+        Answer { id, version: Version::new(1), outcome: Outcome::Created, seq }
+    }
+}
+
+impl Memory for LossyMemory {
+    async fn allocate(&self, mut request: Allocate) -> Result<Answer, MemoryError> {
+        // Relaxed: only that one write is the k-th matters, which the read-modify-write gives by itself.
+        let is_lost = self.loss.writes.fetch_add(1, Ordering::Relaxed) == self.loss.lost;
+        if !is_lost {
+            return self.memory.allocate(request).await;
+        }
+        if self.fault == Fault::Altered {
+            request.text.replace_range(0..1, "C");
+        }
+        let answer = match self.fault {
+            Fault::Dropped => self.invented().await,
+            _ => self.memory.allocate(request).await?,
+        };
+        self.loss.id.set(answer.id).expect("one write is the k-th");
+        Ok(answer)
+    }
+
+    async fn update(&self, id: Id, if_version: Option<Version>, patch: Patch) -> Result<Answer, MemoryError> {
+        self.memory.update(id, if_version, patch).await
+    }
+
+    async fn delete(&self, request: impl Into<Delete> + Send) -> Result<Answer, MemoryError> {
+        self.memory.delete(request).await
+    }
+
+    async fn get(&self, id: Id) -> Result<Arc<Record>, MemoryError> {
+        self.memory.get(id).await
+    }
+
+    async fn get_by_slug(&self, slug: &str) -> Result<Arc<Record>, MemoryError> {
+        self.memory.get_by_slug(slug).await
+    }
+
+    async fn search(&self, request: Search) -> Result<Hits, MemoryError> {
+        let mut hits = self.memory.search(request).await?;
+        if let Some(lost) = self.lost_to(Fault::NotIndexed) {
+            hits.hits.retain(|hit| hit.record.id != lost);
+        }
+        Ok(hits)
+    }
+
+    async fn stats(&self) -> Result<TenantStats, MemoryError> {
+        self.memory.stats().await
+    }
+}
+
+/// Runs the scenario on a store with this fault in its write `lost`.
+fn run(fault: Fault, lost: u64) -> ScenarioReport {
+    let corpus = SmallCorpus::new();
+    let report = measure(AllocateHighConcurrency::on(Lossy::new(fault, lost)), &corpus.options());
+    assert_eq!(
+        report.operations.succeeded, 500,
+        "the fault must not show in the answers: {:?}",
+        report.reasons
+    );
+    report
+}
+
+/// The names of the invariants that didn't hold.
+fn broken(report: &ScenarioReport) -> Vec<&str> {
+    report.invariants.iter().filter(|it| !it.held).map(|it| it.name.as_str()).collect()
+}
+
+#[track_caller]
+fn assert_fails_by(report: &ScenarioReport, invariant: &str) {
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert!(broken(report).contains(&invariant), "{:?}", report.reasons);
+    assert!(report.reasons.contains(&format!("invariant broken: {invariant}")), "{:?}", report.reasons);
+}
+
+#[test]
+fn a_store_that_loses_nothing_passes() {
+    let report = run(Fault::None, 0);
+    assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.reasons);
+}
+
+#[test]
+fn one_dropped_write_in_ten_thousand_fails_it() {
+    let seeded = Rng::new(20).below(ONE_IN);
+    for lost in [seeded, ONE_IN - 1] {
+        let report = run(Fault::Dropped, lost);
+        assert_fails_by(&report, "found by id, unchanged");
+        assert_fails_by(&report, "found by slug, unchanged");
+        assert_fails_by(&report, "found by search");
+        assert_fails_by(&report, "memories counted are those acknowledged");
+        assert!(report.notes.iter().any(|(key, _)| key == "not found by id, unchanged"), "it must be named");
+    }
+}
+
+#[test]
+fn a_dropped_concept_fails_it() {
+    // Set-up writes 10 200 passages here, so this one is among the 500 concepts.
+    assert_fails_by(&run(Fault::Dropped, 10_300), "found by id, unchanged");
+}
+
+#[test]
+fn a_write_that_is_gone_after_reopening_fails_it() {
+    let report = run(Fault::GoneAfterReopening, Rng::new(21).below(ONE_IN));
+    assert_fails_by(&report, "reopened: found by id, unchanged");
+    assert!(broken(&report).iter().all(|name| name.starts_with("reopened: ")), "{:?}", report.reasons);
+}
+
+#[test]
+fn a_write_that_no_search_finds_fails_it() {
+    let report = run(Fault::NotIndexed, Rng::new(22).below(ONE_IN));
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert_eq!(broken(&report), ["found by search", "reopened: found by search"]);
+}
+
+#[test]
+fn a_write_with_another_character_fails_it() {
+    let report = run(Fault::Altered, Rng::new(23).below(ONE_IN));
+    assert_fails_by(&report, "found by id, unchanged");
+    assert_fails_by(&report, "found by slug, unchanged");
+}
