@@ -16,3 +16,8 @@ use steadfast_stress::Suite;
 pub fn suites() -> Vec<Suite> {
     vec![memory::suite()]
 }
+
+/// Compiles the example of the project's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -185,7 +185,8 @@ fn broken(report: &ScenarioReport) -> Vec<&str> {
 fn assert_fails_by(report: &ScenarioReport, invariant: &str) {
     assert_eq!(report.verdict, Verdict::Fail);
     assert!(broken(report).contains(&invariant), "{:?}", report.reasons);
-    assert!(report.reasons.contains(&format!("invariant broken: {invariant}")), "{:?}", report.reasons);
+    let named = format!("invariant broken: {invariant}");
+    assert!(report.reasons.iter().any(|reason| reason.starts_with(&named)), "{:?}", report.reasons);
 }
 
 #[test]
@@ -196,21 +197,19 @@ fn a_store_that_loses_nothing_passes() {
 
 #[test]
 fn one_dropped_write_in_ten_thousand_fails_it() {
-    let seeded = Rng::new(20).below(ONE_IN);
-    for lost in [seeded, ONE_IN - 1] {
-        let report = run(Fault::Dropped, lost);
-        assert_fails_by(&report, "found by id, unchanged");
-        assert_fails_by(&report, "found by slug, unchanged");
-        assert_fails_by(&report, "found by search");
-        assert_fails_by(&report, "memories counted are those acknowledged");
-        assert!(report.notes.iter().any(|(key, _)| key == "not found by id, unchanged"), "it must be named");
-    }
+    let report = run(Fault::Dropped, Rng::new(20).below(ONE_IN));
+    assert_fails_by(&report, "found by id, unchanged");
+    assert_fails_by(&report, "found by slug, unchanged");
+    assert_fails_by(&report, "found by search");
+    assert_fails_by(&report, "memories counted");
+    assert!(report.notes.iter().any(|(key, _)| key == "not found by id, unchanged"), "it must be named");
 }
 
 #[test]
 fn a_dropped_concept_fails_it() {
-    // Set-up writes 10 200 passages here, so this one is among the 500 concepts.
-    assert_fails_by(&run(Fault::Dropped, 10_300), "found by id, unchanged");
+    // Set-up writes the corpus until there are 10 000; then come the 500 concepts.
+    let passages = ONE_IN.next_multiple_of(fixture::PASSAGES as u64);
+    assert_fails_by(&run(Fault::Dropped, passages + 100), "found by id, unchanged");
 }
 
 #[test]
@@ -218,6 +217,7 @@ fn a_write_that_is_gone_after_reopening_fails_it() {
     let report = run(Fault::GoneAfterReopening, Rng::new(21).below(ONE_IN));
     assert_fails_by(&report, "reopened: found by id, unchanged");
     assert!(broken(&report).iter().all(|name| name.starts_with("reopened: ")), "{:?}", report.reasons);
+    eprintln!("{:?}", report.stages);
 }
 
 #[test]

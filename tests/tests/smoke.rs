@@ -37,7 +37,7 @@ fn allocate_high_concurrency() {
         "found by id, unchanged",
         "found by slug, unchanged",
         "found by search",
-        "memories counted are those acknowledged",
+        "memories counted",
         "reopened: found by id, unchanged",
         "reopened: found by slug, unchanged",
         "reopened: found by search",

@@ -6,7 +6,7 @@
 
 use std::io::IsTerminal;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::format;
 use crate::report::{LatencyReport, Report, ScenarioReport};
@@ -105,6 +105,13 @@ fn table(scenarios: &[ScenarioReport], paint: Paint) -> String {
             right(format::count(operations.timed_out)),
             Cell::new(scenario.verdict.to_string()),
         ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    if let Some(names) = table.column_mut(0) {
+        // A name is what one copies: it stays in one piece, the load is wrapped instead.
+        names.set_constraint(ColumnConstraint::ContentWidth);
     }
     // Painted afterwards: the table would count the colours as width. Names are lower-case, so only verdicts match.
     let text = trim_lines(&table.to_string());

@@ -100,9 +100,7 @@ impl<B: Backend> Scenario for AllocateHighConcurrency<B> {
         check_numbers(&acknowledged, unknown, checks);
         lookup(memory).check("", checks).await?;
         let before = memory.stats().await?;
-        let (least, most) = (acknowledged.len() as u64, acknowledged.len() as u64 + unknown);
-        let is_right = (least..=most).contains(&before.memories);
-        checks.holds("memories counted are those acknowledged", is_right, before.memories);
+        check_count(before.memories, acknowledged.len() as u64, unknown, checks);
 
         let reopened = state.filled.reopen(&self.backend).await?;
         lookup(&reopened).check("reopened: ", checks).await?;
@@ -126,6 +124,18 @@ fn check_numbers(acknowledged: &[Acknowledged], unknown: u64, checks: &mut Check
     let span = first.zip(last).map_or(0, |(first, last)| (last.get() - first.get()).saturating_add(1));
     let gaps = span - seqs.len() as u64;
     checks.holds("sequence numbers without a gap", gaps <= unknown, format!("{gaps} missing"));
+}
+
+/// As many memories as were acknowledged, and at most `unknown` more.
+fn check_count(counted: u64, acknowledged: u64, unknown: u64, checks: &mut Checks) {
+    const NAME: &str = "memories counted";
+    if unknown == 0 {
+        checks.exactly(NAME, counted, acknowledged);
+    } else {
+        let is_right = (acknowledged..=acknowledged + unknown).contains(&counted);
+        let told = format!("{counted}; {acknowledged} acknowledged, of {unknown} it is not known");
+        checks.holds(NAME, is_right, told);
+    }
 }
 
 /// Statistics for a line of a table; both if they differ.

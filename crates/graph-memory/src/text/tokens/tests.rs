@@ -1,3 +1,5 @@
+//! The tokenizer: each rule by example, and the two scanners against each other.
+
 use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
