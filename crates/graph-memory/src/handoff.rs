@@ -42,8 +42,10 @@ mod tests;
 /// How long an idle committer leaves it to a batch's own tasks to wake each other.
 const PATIENCE: Duration = Duration::from_micros(100);
 
-/// How many callers share one list of wakers at most; two lists at least, for two threads of a runtime.
-const WAKE_GROUP: usize = if cfg!(steadfast_loom) { 2 } else { 64 };
+/// How many callers share one list of wakers at most.
+const WAKE_GROUP: usize = 32;
+/// How many lists there are at least, so that two threads of a runtime share the work; in a model one, to have it shared.
+const WAKE_LISTS: usize = if cfg!(steadfast_loom) { 1 } else { 2 };
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +107,7 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
                 }
             }
             wake_rest(&mut woken);
-            let group = answers.len().div_ceil(2).clamp(1, WAKE_GROUP);
+            let group = answers.len().div_ceil(WAKE_LISTS).clamp(1, WAKE_GROUP);
             while !answers.is_empty() {
                 let group = answers.len().saturating_sub(group);
                 woken.push(WakeList::answer(answers.drain(group..)));

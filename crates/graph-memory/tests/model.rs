@@ -137,11 +137,18 @@ struct ModelTenant {
 
 impl Model {
     /// What the next change must be answered with; it is the next command in the log, unless the tenant isn't there.
-    fn next(&mut self, tenant: usize, change: &Change, request_id: Option<RequestId>) -> Result<Answer> {
+    fn next(
+        &mut self,
+        tenant: usize,
+        change: &Change,
+        request_id: Option<RequestId>,
+        clock_ms: u64,
+    ) -> Result<Answer> {
         if !matches!(change, Change::Allocate { .. }) {
             self.there(tenant)?;
         }
         self.last_seq += 1;
+        self.log_ms = self.log_ms.max(clock_ms);
         self.tenants[tenant].request(change, request_id, Seq::new(self.last_seq), self.log_ms)
     }
 
@@ -485,8 +492,7 @@ impl<'a> Pair<'a> {
     }
 
     fn change(&mut self, tenant: usize, change: &Change, request_id: Option<RequestId>) {
-        self.model.log_ms = self.model.log_ms.max(self.clock.now_ms());
-        let expected = self.model.next(tenant, change, request_id);
+        let expected = self.model.next(tenant, change, request_id, self.clock.now_ms());
         if let Some(request_id) = request_id {
             self.sent.push((tenant, change.clone(), request_id));
         }
@@ -497,7 +503,6 @@ impl<'a> Pair<'a> {
     }
 
     fn burst(&mut self, templates: Vec<(usize, Template)>) {
-        self.model.log_ms = self.model.log_ms.max(self.clock.now_ms());
         // Whether a tenant that a burst creates is there for the rest of the burst is a matter of time.
         let is_certain = |(tenant, template): &(usize, Template)| {
             matches!(template, Template::Allocate { .. }) || self.model.there(*tenant).is_ok()
@@ -507,8 +512,10 @@ impl<'a> Pair<'a> {
             .filter(is_certain)
             .map(|(tenant, template)| (tenant, self.resolve(tenant, template)))
             .collect();
-        let expected: Vec<_> =
-            changes.iter().map(|(tenant, change)| self.model.next(*tenant, change, None)).collect();
+        let expected: Vec<_> = changes
+            .iter()
+            .map(|(tenant, change)| self.model.next(*tenant, change, None, self.clock.now_ms()))
+            .collect();
         let sending =
             changes.iter().map(|(tenant, change)| change.clone().send(&self.tenants[*tenant], None));
         let answers = all_in_order(sending.collect());

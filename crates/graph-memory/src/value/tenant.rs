@@ -175,3 +175,74 @@ fn hash_record(record: &Record, folded: Option<&str>, hasher: &mut Xxh3) {
         hasher.update(&number.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use steadfast_memory_api::{Attributes, Version};
+    use xxhash_rust::xxh3::xxh3_64;
+
+    use super::*;
+    use crate::text::tokens::document_terms;
+
+    fn entry(value: &mut TenantValue, slug: &str) -> Entry {
+        let (id, terms) = (value.next_id(), document_terms("text"));
+        let place = value.index_text(id, &terms);
+        let record = Record {
+            id,
+            version: Version::new(1),
+            slug: Some(slug.into()),
+            kind: String::new(),
+            text: "text".into(),
+            attributes: Attributes::new(),
+            importance: 0.5,
+            created_ms: 0,
+            updated_ms: 0,
+            seq: Seq::new(1),
+        };
+        Entry { record: Arc::new(record), folded: None, place, words: terms.length }
+    }
+
+    /// The table keeps 24 bits of a hash: two slugs that share them, and the place in the table, must not be mixed up.
+    #[test]
+    fn slugs_that_collide_in_the_table_are_told_apart() {
+        let mut seen = HashMap::new();
+        let (a, b) = (0..)
+            .find_map(|n| {
+                let slug = format!("slug-{n}");
+                let hash = xxh3_64(slug.as_bytes());
+                seen.insert((hash >> 40, hash & 15), slug.clone()).map(|other| (other, slug))
+            })
+            .expect("there are collisions of 28 bits");
+        let mut value = TenantValue::new();
+        let first = entry(&mut value, &a);
+        value.insert(first);
+        assert!(value.by_slug(&b).is_none(), "{b} was never inserted, {a} was");
+        let second = entry(&mut value, &b);
+        value.insert(second);
+        assert_eq!(value.by_slug(&a).map(|entry| entry.record.id), Some(Id::new(1)));
+        assert_eq!(value.by_slug(&b).map(|entry| entry.record.id), Some(Id::new(2)));
+    }
+
+    #[test]
+    fn the_slug_table_grows_and_older_values_keep_theirs() {
+        let mut value = TenantValue::new();
+        let mut older = Vec::new();
+        for n in 1..=500_u64 {
+            let entry = entry(&mut value, &format!("slug-{n}"));
+            value.insert(entry);
+            if n % 3 == 0 {
+                value.remove(Id::new(n - 1));
+            }
+            older.push(value.clone());
+        }
+        for (at, value) in (1_u64..).zip(&older) {
+            for n in 1..=at + 1 {
+                let gone = n > at || (n % 3 == 2 && n < at);
+                let found = value.by_slug(&format!("slug-{n}")).map(|entry| entry.record.id.get());
+                assert_eq!(found, (!gone).then_some(n), "after {at}");
+            }
+        }
+    }
+}

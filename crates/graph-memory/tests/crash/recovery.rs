@@ -275,6 +275,21 @@ fn a_batch_that_lacks_any_of_its_sectors_is_cut_and_reported() {
 }
 
 #[test]
+fn a_torn_batch_is_cut_on_all_its_pages() {
+    let (disk, write, possible) = in_flight(&Command::allocate(text("torn", 9000)));
+    assert!(write.end - write.start > 2 * 4096);
+    for kept in tears(&write, &mut Dice::new(0)) {
+        check_cut(&disk, &kept, &write, &possible);
+        // The marker of the opening covers the first page; behind it there must be nothing again.
+        let disk = disk.after_power_loss(&Survival::LastWrite(kept));
+        let memory = recover(&disk, &one_by_one(), &mut possible.clone());
+        let bytes = &disk.contents()[&Path::new(DIR).join("log/0000000000000001.seg")];
+        assert!(bytes[write.start as usize + 4096..].iter().all(|byte| *byte == 0));
+        go_on(&disk, &one_by_one(), memory, &[], possible.clone());
+    }
+}
+
+#[test]
 fn nothing_is_reported_when_nothing_was_torn() {
     let (disk, _, possible) = in_flight(&Command::allocate(text("torn", 2500)));
     let lost = disk.after_power_loss(&Survival::NothingUnsynced);
