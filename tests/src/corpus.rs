@@ -156,8 +156,7 @@ impl fmt::Display for Corpus {
     /// For a report: how much there is, of what.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sources { packages, packages_missing, files, files_skipped, duplicates } = self.sources;
-        let megabytes = self.bytes() as f64 / 1e6;
-        write!(f, "{} passages, {megabytes:.1} MB, from {files} files", self.passages.len())?;
+        write!(f, "{} passages, {}, from {files} files", self.passages.len(), megabytes(self.bytes()))?;
         if packages > 0 {
             write!(f, " of the {packages} crates that this workspace is built from")?;
         }
@@ -172,6 +171,11 @@ impl fmt::Display for Corpus {
         }
         Ok(())
     }
+}
+
+/// A size for a report.
+pub(crate) fn megabytes(bytes: usize) -> String {
+    format!("{:.*} MB", if bytes < 1_000_000 { 3 } else { 1 }, bytes as f64 / 1e6)
 }
 
 impl fmt::Display for CorpusError {

@@ -15,7 +15,7 @@ use steadfast_memory_api::{
 use steadfast_stress::report::ScenarioReport;
 use steadfast_stress::{Failure, Rng, Verdict, measure};
 use steadfast_suites::backend::{Backend, Embedded, EmbeddedStore, EmbeddedTenant, Store};
-use steadfast_suites::memory::AllocateHighConcurrency;
+use steadfast_suites::memory::{AllocateHighConcurrency, SearchHighConcurrency};
 
 use fixture::SmallCorpus;
 
@@ -35,6 +35,10 @@ enum Fault {
     NotIndexed,
     /// A character of its text is another one.
     Altered,
+    /// It is written, and something that nobody asked for before it.
+    Doubled,
+    /// Every search tells its worst hit first.
+    Misranked,
 }
 
 /// Opens embedded stores of which write `lost` is lost.
@@ -127,6 +131,9 @@ impl Memory for LossyMemory {
         if self.fault == Fault::Altered {
             request.text.replace_range(0..1, "C");
         }
+        if self.fault == Fault::Doubled {
+            self.memory.allocate(Allocate { slug: None, ..request.clone() }).await?;
+        }
         let answer = match self.fault {
             Fault::Dropped => self.invented().await,
             _ => self.memory.allocate(request).await?,
@@ -155,6 +162,9 @@ impl Memory for LossyMemory {
         let mut hits = self.memory.search(request).await?;
         if let Some(lost) = self.lost_to(Fault::NotIndexed) {
             hits.hits.retain(|hit| hit.record.id != lost);
+        }
+        if self.fault == Fault::Misranked {
+            hits.hits.reverse();
         }
         Ok(hits)
     }
@@ -200,7 +210,7 @@ fn one_dropped_write_in_ten_thousand_fails_it() {
     let report = run(Fault::Dropped, Rng::new(20).below(ONE_IN));
     assert_fails_by(&report, "found by id, unchanged");
     assert_fails_by(&report, "found by slug, unchanged");
-    assert_fails_by(&report, "found by search");
+    assert_fails_by(&report, "found by search, unchanged");
     assert_fails_by(&report, "memories counted");
     assert!(report.notes.iter().any(|(key, _)| key == "not found by id, unchanged"), "it must be named");
 }
@@ -217,14 +227,31 @@ fn a_write_that_is_gone_after_reopening_fails_it() {
     let report = run(Fault::GoneAfterReopening, Rng::new(21).below(ONE_IN));
     assert_fails_by(&report, "reopened: found by id, unchanged");
     assert!(broken(&report).iter().all(|name| name.starts_with("reopened: ")), "{:?}", report.reasons);
-    eprintln!("{:?}", report.stages);
 }
 
 #[test]
 fn a_write_that_no_search_finds_fails_it() {
     let report = run(Fault::NotIndexed, Rng::new(22).below(ONE_IN));
     assert_eq!(report.verdict, Verdict::Fail);
-    assert_eq!(broken(&report), ["found by search", "reopened: found by search"]);
+    assert_eq!(broken(&report), ["found by search, unchanged", "reopened: found by search, unchanged"]);
+}
+
+#[test]
+fn a_write_that_nobody_asked_for_fails_it() {
+    let report = run(Fault::Doubled, Rng::new(24).below(ONE_IN));
+    assert_fails_by(&report, "sequence numbers without a gap");
+    assert_fails_by(&report, "memories counted");
+}
+
+#[test]
+fn a_wrong_order_of_hits_fails_the_searches() {
+    let corpus = SmallCorpus::new();
+    let scenario = SearchHighConcurrency::on(Lossy::new(Fault::Misranked, 0));
+    let report = measure(scenario, &corpus.options());
+    assert_fails_by(&report, "right first hits for searchable_0 to searchable_9");
+    let errors: Vec<(&str, u64)> =
+        report.operations.errors.iter().map(|error| (error.kind.as_str(), error.count)).collect();
+    assert_eq!(errors, [("wrong first hit", 200)]);
 }
 
 #[test]
@@ -232,4 +259,5 @@ fn a_write_with_another_character_fails_it() {
     let report = run(Fault::Altered, Rng::new(23).below(ONE_IN));
     assert_fails_by(&report, "found by id, unchanged");
     assert_fails_by(&report, "found by slug, unchanged");
+    assert_fails_by(&report, "found by search, unchanged");
 }

@@ -3,7 +3,8 @@
 //!
 //! Invariants, over all acknowledged writes, those of set-up among them:
 //!
-//! - each is found by id and by slug as it was written, and by search, before and after the store is closed and opened;
+//! - each is found by id, by slug and by search, and is as it was written, before and after the store is closed and opened;
+//! - each concept is the first hit for a word of its own;
 //! - no two have the same id or sequence number;
 //! - sequence numbers have no gap: nothing else is written, so one that is missing is a write that nobody asked for;
 //! - the tenant counts as many memories as were acknowledged, and the same after reopening.
@@ -89,21 +90,22 @@ impl<B: Backend> Scenario for AllocateHighConcurrency<B> {
         let concepts = state.concepts().clone();
         checks.exactly("concepts acknowledged", concepts.len() as u64, tally.succeeded);
         let acknowledged = Arc::new([passages.as_slice(), &concepts].concat());
-        let lookup = |memory: &MemoryOf<B>| Lookup {
+        let lookup = |memory: &MemoryOf<B>, acknowledged: &Arc<Vec<Acknowledged>>| Lookup {
             memory: memory.clone(),
             writes: Arc::clone(writes),
-            acknowledged: Arc::clone(&acknowledged),
+            acknowledged: Arc::clone(acknowledged),
         };
         // Whatever did not succeed may have been written all the same.
         let unknown = tally.issued - tally.succeeded;
 
         check_numbers(&acknowledged, unknown, checks);
-        lookup(memory).check("", checks).await?;
+        lookup(memory, &acknowledged).check("", checks).await?;
+        lookup(memory, &Arc::new(concepts)).check_first_hits("concepts", checks).await?;
         let before = memory.stats().await?;
         check_count(before.memories, acknowledged.len() as u64, unknown, checks);
 
         let reopened = state.filled.reopen(&self.backend).await?;
-        lookup(&reopened).check("reopened: ", checks).await?;
+        lookup(&reopened, &acknowledged).check("reopened: ", checks).await?;
         let after = reopened.stats().await?;
         checks.holds("reopened: statistics the same", after == before, told(&after, &before));
         Ok(())

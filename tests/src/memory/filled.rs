@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use steadfast_memory_api::Memory;
 use steadfast_stress::{Context, Failure};
@@ -10,7 +10,7 @@ use steadfast_stress::{Context, Failure};
 use super::writes::{Acknowledged, Writes};
 use crate::at_once::{at_once, panic_again};
 use crate::backend::{Backend, Store};
-use crate::corpus::{Corpus, Passage};
+use crate::corpus::{Corpus, CorpusError, Passage, megabytes};
 
 /// How many passages are written at once: enough to fill batches, far below what fills the queue.
 const LOADERS: usize = 256;
@@ -49,8 +49,7 @@ impl<B: Backend> Filled<B> {
         let memory = store.memory().clone();
         let began = Instant::now();
         let passages = write_passages(&memory, &writes).await?;
-        let seconds = began.elapsed().as_secs_f64();
-        context.note("loaded", describe(&writes, seconds));
+        context.note("loaded", describe(&writes, began.elapsed()));
         Ok(Self { memory, writes, passages, directory, store: Mutex::new(Some(store)) })
     }
 
@@ -85,11 +84,8 @@ async fn read_corpus(context: &Context, wanted: fn(&Passage) -> bool) -> Result<
     let began = Instant::now();
     let reading = tokio::task::spawn_blocking(move || Corpus::load(path.as_deref()));
     let corpus = reading.await.unwrap_or_else(|error| panic_again(error));
-    let mut corpus = corpus.map_err(|error| {
-        let failure = Failure::from(error);
-        Failure::new("corpus", failure.message())
-    })?;
-    context.note("corpus", format!("{corpus}, read in {:.1} s", began.elapsed().as_secs_f64()));
+    let mut corpus = corpus.map_err(|error| no_corpus(error, context))?;
+    context.note("corpus", format!("{corpus}, read in {} ms", began.elapsed().as_millis()));
     let before = corpus.passages.len();
     corpus.passages.retain(wanted);
     let left_out = before - corpus.passages.len();
@@ -100,6 +96,13 @@ async fn read_corpus(context: &Context, wanted: fn(&Passage) -> bool) -> Result<
         );
     }
     Ok(corpus)
+}
+
+/// Tells what else there is where the default failed.
+fn no_corpus(error: CorpusError, context: &Context) -> Failure {
+    let failure = Failure::from(error);
+    let advice = if context.corpus().is_none() { "; or name text of your own with --corpus" } else { "" };
+    Failure::new("corpus", format!("{}{advice}", failure.message()))
 }
 
 async fn write_passages<M: Memory + Clone + 'static>(
@@ -122,15 +125,16 @@ async fn write_passages<M: Memory + Clone + 'static>(
     Ok(passages)
 }
 
-fn describe(writes: &Writes, seconds: f64) -> String {
+fn describe(writes: &Writes, took: Duration) -> String {
     let passages = writes.passages();
     let copies = match writes.copies() {
         1 => String::new(),
-        copies => format!(", which is the corpus {copies} times, each time under other slugs"),
+        copies => format!(", the corpus {copies} times under different slugs"),
     };
     format!(
-        "{passages} passages, {:.1} MB{copies}, in {seconds:.1} s ({:.0}/s): {LOADERS} at once, each acknowledged as durable",
-        writes.passage_bytes() as f64 / 1e6,
-        passages as f64 / seconds.max(1e-9),
+        "{passages} passages, {}{copies}, in {} ms ({:.0}/s, {LOADERS} at once), each acknowledged as durable",
+        megabytes(writes.passage_bytes()),
+        took.as_millis(),
+        passages as f64 / took.as_secs_f64().max(1e-9),
     )
 }

@@ -1,9 +1,10 @@
 //! Whether what was acknowledged is there: every write, by its id, by its slug, and by search.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use steadfast_memory_api::{Hits, Id, Memory, MemoryError, Record, Search};
+use steadfast_memory_api::{Id, Memory, MemoryError, Record, Search};
 use steadfast_stress::{Checks, Failure};
 
 use super::writes::{Acknowledged, Writes, word};
@@ -11,7 +12,7 @@ use crate::at_once::at_once;
 
 /// How many lookups are under way at a time.
 const READERS: usize = 64;
-/// Passages are searched for by the words of so many at once: a search takes about as long for one word as for hundreds.
+/// A search is for the words of so many at once: it takes about as long for one word as for hundreds.
 const WORDS_A_SEARCH: usize = 500;
 /// So many that are missing are named.
 const NAMED_MAX: usize = 3;
@@ -25,20 +26,10 @@ pub(crate) struct Lookup<M> {
     pub(crate) acknowledged: Arc<Vec<Acknowledged>>,
 }
 
-/// A search, and whom it must find.
-#[derive(Debug)]
-struct Wanted {
-    /// Places in the list of what was acknowledged.
-    places: Vec<usize>,
-    /// Whether only the first hit counts, and those of the same score.
-    as_first: bool,
-}
-
 impl<M: Memory + Clone + 'static> Lookup<M> {
     /// Looks every write up and reports how many were found. `when` is put before the names of the invariants.
     ///
-    /// A concept must be the first hit of a search for its own word; a passage must be among the hits of a search for
-    /// its word and those of others.
+    /// Searches are for the words of many; the memories that hold them must be the best hits.
     ///
     /// # Errors
     /// A read that fails for another reason than that the memory isn't there.
@@ -47,18 +38,25 @@ impl<M: Memory + Clone + 'static> Lookup<M> {
         let this = self.clone();
         let by_id = move |place| this.clone().found_by_id(place);
         let by_id = at_once(count, READERS, by_id).await?;
-        self.report(&format!("{when}found by id, unchanged"), &missing(&by_id), checks);
+        self.report(&format!("{when}found by id, unchanged"), &by_id, checks);
 
         let this = self.clone();
         let by_slug = move |place| this.clone().found_by_slug(place);
         let by_slug = at_once(count, READERS, by_slug).await?;
-        self.report(&format!("{when}found by slug, unchanged"), &missing(&by_slug), checks);
+        self.report(&format!("{when}found by slug, unchanged"), &by_slug, checks);
 
-        let (this, searches) = (self.clone(), Arc::new(self.searches()));
-        let searches_count = searches.len();
-        let by_search = move |at| this.clone().missing_in_search(Arc::clone(&searches), at);
-        let missing = at_once(searches_count, READERS, by_search).await?.concat();
-        self.report(&format!("{when}found by search"), &missing, checks);
+        let by_search = self.found_by_search(WORDS_A_SEARCH).await?;
+        self.report(&format!("{when}found by search, unchanged"), &by_search, checks);
+        Ok(())
+    }
+
+    /// Searches for each write alone, by its own word, and reports how many were the first hit.
+    ///
+    /// # Errors
+    /// A search that fails.
+    pub(crate) async fn check_first_hits(&self, what: &str, checks: &mut Checks) -> Result<(), Failure> {
+        let first = self.found_by_search(1).await?;
+        self.report(&format!("{what} that are the first hit for a word of their own"), &first, checks);
         Ok(())
     }
 
@@ -86,38 +84,41 @@ impl<M: Memory + Clone + 'static> Lookup<M> {
         }
     }
 
-    /// Each concept alone, and the passages in groups.
-    fn searches(&self) -> Vec<Wanted> {
-        let is_concept = |place: &usize| self.writes.is_concept(self.acknowledged[*place].number);
-        let (concepts, passages): (Vec<usize>, Vec<usize>) =
-            (0..self.acknowledged.len()).partition(is_concept);
-        let alone = concepts.into_iter().map(|place| Wanted { places: vec![place], as_first: true });
-        let groups = passages.chunks(WORDS_A_SEARCH);
-        alone.chain(groups.map(|places| Wanted { places: places.to_vec(), as_first: false })).collect()
+    /// Whether each is among the best hits of a search for its word and those of its neighbours, `group` together.
+    async fn found_by_search(&self, group: usize) -> Result<Vec<bool>, Failure> {
+        let count = self.acknowledged.len();
+        let this = self.clone();
+        let search = move |number: usize| {
+            let places = number * group..count.min((number + 1) * group);
+            this.clone().found_together(places)
+        };
+        Ok(at_once(count.div_ceil(group), READERS, search).await?.concat())
     }
 
-    async fn missing_in_search(self, searches: Arc<Vec<Wanted>>, at: usize) -> Result<Vec<usize>, Failure> {
-        let Wanted { places, as_first } = &searches[at];
-        let words: Vec<String> = places.iter().map(|place| word(self.acknowledged[*place].number)).collect();
-        // Some more hits than are wanted: others that are found must not crowd these out.
-        let request = Search::new(words.join(" ")).k(places.len() + 10);
-        let hits = self.memory.search(request).await?;
-        let ids = ids(&hits, *as_first);
-        let is_missing = |place: &&usize| !ids.contains(&self.acknowledged[**place].answer.id);
-        Ok(places.iter().filter(is_missing).copied().collect())
+    async fn found_together(self, places: Range<usize>) -> Result<Vec<bool>, Failure> {
+        let group = &self.acknowledged[places];
+        let words: Vec<String> = group.iter().map(|write| word(write.number)).collect();
+        let hits = self.memory.search(Search::new(words.join(" ")).k(group.len())).await?.hits;
+        let records: HashMap<Id, &Record> = hits.iter().map(|hit| (hit.record.id, &*hit.record)).collect();
+        let is_found = |write: &Acknowledged| {
+            let record = records.get(&write.answer.id);
+            record.is_some_and(|record| write.is(record, &self.writes.request(write.number)))
+        };
+        Ok(group.iter().map(is_found).collect())
     }
 
-    fn report(&self, name: &str, missing: &[usize], checks: &mut Checks) {
-        let all = self.acknowledged.len();
-        checks.exactly(name, all - missing.len(), all);
-        if !missing.is_empty() {
-            let mut named: Vec<String> =
-                missing.iter().take(NAMED_MAX).map(|place| self.named(*place)).collect();
-            if missing.len() > NAMED_MAX {
-                named.push("…".to_owned());
-            }
-            checks.note(format!("not {name}"), named.join(", "));
+    /// `found` tells for each write whether it was.
+    fn report(&self, name: &str, found: &[bool], checks: &mut Checks) {
+        let missing: Vec<usize> = (0..found.len()).filter(|place| !found[*place]).collect();
+        checks.exactly(name, found.len() - missing.len(), self.acknowledged.len());
+        if missing.is_empty() {
+            return;
         }
+        let mut named: Vec<String> = missing.iter().take(NAMED_MAX).map(|place| self.named(*place)).collect();
+        if missing.len() > NAMED_MAX {
+            named.push("…".to_owned());
+        }
+        checks.note(format!("not {name}"), named.join(", "));
     }
 
     fn named(&self, place: usize) -> String {
@@ -128,15 +129,4 @@ impl<M: Memory + Clone + 'static> Lookup<M> {
     fn slug(&self, write: Acknowledged) -> String {
         self.writes.request(write.number).slug.unwrap_or_default()
     }
-}
-
-fn missing(found: &[bool]) -> Vec<usize> {
-    (0..found.len()).filter(|place| !found[*place]).collect()
-}
-
-/// Of all hits, or of those that no other is better than.
-fn ids(hits: &Hits, as_first: bool) -> HashSet<Id> {
-    let best = hits.hits.first().map(|hit| hit.score);
-    let counts = |score: f32| !as_first || Some(score) == best;
-    hits.hits.iter().filter(|hit| counts(hit.score)).map(|hit| hit.record.id).collect()
 }

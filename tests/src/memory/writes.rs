@@ -42,7 +42,10 @@ impl Writes {
         let there = corpus.passages.len();
         // Also without concepts there must be something to write.
         if there < concepts.max(1) {
-            let text = format!("the corpus has {there} passages, {concepts} are needed: name a larger one");
+            let text = format!(
+                "the corpus has {there} passages, at least {} are needed: name a larger one with --corpus",
+                concepts.max(1)
+            );
             return Err(Failure::new("corpus", text));
         }
         let concepts = choose(concepts, there, rng);
@@ -61,11 +64,6 @@ impl Writes {
     /// How many passages are written.
     pub(crate) fn passages(&self) -> usize {
         self.passages
-    }
-
-    /// Whether a number is a concept's.
-    pub(crate) fn is_concept(&self, number: usize) -> bool {
-        number >= self.passages
     }
 
     /// Bytes of all passages that are written.
