@@ -51,6 +51,10 @@ pub(crate) fn run(suites: &[Suite], arguments: Vec<OsString>) -> u8 {
         }
         return USAGE;
     }
+    if let Some(missing) = arguments.corpus.as_ref().filter(|path| !path.exists()) {
+        say(&format!("error: --corpus {}: there is no such file or directory", missing.display()));
+        return USAGE;
+    }
     let chosen = match choose(suites, &arguments) {
         Ok(chosen) => chosen,
         Err(error) => {

@@ -142,7 +142,9 @@ fn describe(scenario: &ScenarioReport, paint: Paint, text: &mut String) {
         line(format!("{} × {}: {}", format::count(error.count), error.kind, first_line(&error.example)));
     }
     let width = scenario.objectives.iter().map(|it| it.objective.chars().count()).max().unwrap_or(0).max(20);
-    for objective in &scenario.objectives {
+    // Where nothing was issued, because set-up failed or was interrupted, there is nothing to hold against them.
+    let issued = scenario.operations.issued > 0;
+    for objective in scenario.objectives.iter().filter(|_| issued) {
         let margin = objective.margin.map_or_else(|| "–".to_owned(), margin);
         let remark = objective.remark.as_ref().map_or_else(String::new, |remark| format!("  {remark}"));
         line(format!(
@@ -216,7 +218,10 @@ fn distribution(latency: &LatencyReport) -> String {
 fn margin(margin: f64) -> String {
     let percent = margin * 100.0;
     match percent.abs() {
-        size if size >= 10_000.0 => format!("{percent:+.1e}%"),
+        // Percents of thousands say less than how many times the bound it is.
+        size if size >= 1_000.0 && percent > 0.0 => {
+            format!("{}×", format::count((margin + 1.0).round() as u64))
+        }
         size if size >= 10.0 => format!("{percent:+.0}%"),
         size if size >= 0.05 => format!("{percent:+.1}%"),
         _ if percent < 0.0 => "-<0.1%".to_owned(),
@@ -294,6 +299,6 @@ mod tests {
         assert_eq!(margin(-0.013), "-1.3%");
         assert_eq!(margin(0.0), "0%");
         assert_eq!(margin(-0.000_1), "-<0.1%");
-        assert_eq!(margin(1234.0), "+1.2e5%");
+        assert_eq!(margin(4640.2), format!("{}×", format::count(4641)));
     }
 }
