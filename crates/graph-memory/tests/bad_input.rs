@@ -3,6 +3,7 @@
 //!
 //! A request that is refused before the log leaves the log and the state's hash as they were. One that is refused
 //! when it is applied (a version, a taken slug, a request id) has its place in the log, but no memory differs afterwards.
+// tidy: long because one table of everything that must be refused, which reads best in one piece.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 //!
 //! Below, threads race for versions, slugs and request ids, and a history of many threads is replayed into
 //! the model in the order of its sequence numbers.
+// tidy: long because the model and its state machine are one argument.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -89,7 +89,7 @@ pub struct TenantStats {
     pub slugs: u64,
     /// Words over all texts, as the text index counts them.
     pub words: u64,
-    /// The last change in this tenant.
+    /// The last command for this tenant, carried out or refused.
     pub seq: Seq,
 }
 

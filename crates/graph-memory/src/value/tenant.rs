@@ -156,10 +156,10 @@ fn hash_record(record: &Record, folded: Option<&str>, hasher: &mut Xxh3) {
     for (name, value) in record.attributes.iter() {
         text(name);
         match value {
-            AttributeValue::Bool(value) => text(if *value { "\x01b" } else { "\0b" }),
+            AttributeValue::Bool(value) => text(if *value { "b1" } else { "b0" }),
             AttributeValue::Int(value) => text(&format!("i{value}")),
             AttributeValue::Float(value) => text(&format!("f{:x}", value.to_bits())),
-            AttributeValue::Text(value) => text(value),
+            AttributeValue::Text(value) => text(&format!("t{value}")),
             _ => unreachable!("all kinds of values that this workspace has are listed"),
         }
     }
