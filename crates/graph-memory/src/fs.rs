@@ -4,9 +4,9 @@
 //! exactly what recovery relies on, and no more:
 //!
 //! - **Data** written with [`File::write_all_at`] is durable after a [`File::sync_data`] on the same file
-//!   that began after the write returned. Before that, after a crash, any part of it may be there, in any
-//!   order, down to single sectors of 512 bytes and to a prefix of a sector; bytes outside the written
-//!   range keep their old content.
+//!   that began after the write returned. Before that, after a crash, any of its sectors of 512 bytes may be there and
+//!   any not, each whole or not at all; but that the write may end at any byte. Bytes outside the written range keep their
+//!   old content.
 //! - **A directory entry** (a file created, renamed or removed) is durable after [`FileSystem::sync_dir`] on
 //!   its directory. Before that, after a crash, the entry may be as before or as after.
 //! - **A failed sync** leaves unknown what is durable, and says nothing of the past by succeeding later.

@@ -12,9 +12,9 @@
 //! the line move up. For each part of the batch that its stages persist together it applies the jobs in
 //! order, publishes once, and only then answers.
 //!
-//! **Waking.** To wake a task from outside of its runtime costs several times what it costs from inside. So a batch's
-//! wakers go into one shared list, the committer wakes only the first, and whichever of the
-//! batch's tickets is polled or dropped first wakes the rest, from inside the runtime. Should that
+//! **Waking.** To wake a task from outside of its runtime costs several times what it costs from inside. So the callers of a
+//! batch are put into a few groups, each with one list of wakers; the committer wakes only one of each group, and whichever
+//! ticket of the group is polled or dropped first wakes the rest, from inside the runtime. Should that
 //! task be kept from running, the committer itself wakes the rest: before it answers the next batch, or as
 //! soon as it has been without work for [`PATIENCE`].
 //!
@@ -87,8 +87,8 @@ pub(crate) struct Refused<A> {
 pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mut S) {
     let mut queue = Vec::new();
     let mut answers = Vec::new();
-    let mut woken = Vec::new();
-    while handoff.next_batch(&mut queue, &mut woken) {
+    let mut woken = Woken(Vec::new());
+    while handoff.next_batch(&mut queue, &mut woken.0) {
         let began = Instant::now();
         let count = queue.len();
         let mut batch = queue.drain(..);
@@ -106,17 +106,25 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
                     }
                 }
             }
-            wake_rest(&mut woken);
+            wake_rest(&mut woken.0);
             let group = answers.len().div_ceil(WAKE_LISTS).clamp(1, WAKE_GROUP);
             while !answers.is_empty() {
                 let group = answers.len().saturating_sub(group);
-                woken.push(WakeList::answer(answers.drain(group..)));
+                woken.0.push(WakeList::answer(answers.drain(group..)));
             }
         }
         drop(batch);
         handoff.note_batch(count, began.elapsed());
     }
-    wake_rest(&mut woken);
+}
+
+/// The lists of the callers answered last; whoever is still on them is woken when the loop ends, also by unwinding.
+struct Woken(Vec<Arc<WakeList>>);
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        wake_rest(&mut self.0);
+    }
 }
 
 fn wake_rest(woken: &mut Vec<Arc<WakeList>>) {
@@ -366,9 +374,9 @@ impl<J, A> Shared<J, A> {
         let at = self.waiting.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
         let queued = self.waiting[at].queued.take()?;
         self.deadlines.remove(&(self.waiting[at].deadline, number));
-        // The place itself goes when it reaches the front, or when only such places are left.
-        if self.deadlines.is_empty() {
-            self.waiting.clear();
+        // The place itself goes when it reaches the front, or when there are more such places than others.
+        if self.waiting.len() > 2 * self.deadlines.len() + 64 || self.deadlines.is_empty() {
+            self.waiting.retain(|waiter| waiter.queued.is_some());
         }
         Some(queued)
     }

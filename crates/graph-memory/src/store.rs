@@ -318,7 +318,10 @@ impl Store {
         match Handoff::submit(&self.handoff, Job { command, bytes }, size, || deadline(wait)).await {
             Reply::Answer(answer) => answer,
             Reply::Overloaded { retry_after } => Err(MemoryError::Overloaded { retry_after }),
-            Reply::Closed => Err(MemoryError::Closed),
+            Reply::Closed => Err(match self.published.poisoned.get() {
+                Some(detail) => MemoryError::Poisoned { detail: detail.clone() },
+                None => MemoryError::Closed,
+            }),
             Reply::Lost => Err(MemoryError::OutcomeUnknown { detail: "the committer is gone".into() }),
         }
     }

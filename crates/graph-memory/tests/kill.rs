@@ -1,6 +1,6 @@
-//! Kill −9 under load: a child process writes into a real directory and prints each acknowledgement into a pipe; it is killed
-//! at a random moment, and the store is opened again here. **acknowledged ⊆ recovered ⊆ attempted**, fifty times on the
-//! same directory.
+//! Kill −9 under load: a child process writes into a real directory and prints each acknowledgement into a pipe;
+//! it is killed at a random moment, and the store is opened again here. **acknowledged ⊆ recovered ⊆ attempted**,
+//! fifty times on the same directory.
 //!
 //! The child is this test binary once more, with [`ROLE`] in its environment and only [`child`] to run.
 

@@ -50,9 +50,20 @@ impl FileSystem for RealFileSystem {
     fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         let whole_pages = bytes.is_multiple_of(DIRECT_ALIGNMENT as u64);
-        let direct = open_direct(path, Durable::Later).ok().filter(|_| whole_pages);
-        fill_with_zeros(direct.as_ref().unwrap_or(&file), bytes)?;
-        Ok(Box::new(RealFile { file, direct: open_direct(path, Durable::AtOnce).ok() }))
+        if let Ok(direct) = open_direct(path, Durable::Later)
+            && whole_pages
+        {
+            match fill_with_zeros(&direct, bytes) {
+                Ok(()) => {
+                    return Ok(Box::new(RealFile { file, direct: open_direct(path, Durable::AtOnce).ok() }));
+                }
+                // Opened, and yet not able to: some file systems on a network, some disks with larger sectors.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                Err(error) => return Err(error),
+            }
+        }
+        fill_with_zeros(&file, bytes)?;
+        Ok(Box::new(RealFile { file, direct: None }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

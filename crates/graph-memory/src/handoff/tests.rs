@@ -226,3 +226,15 @@ fn whoever_of_a_batch_runs_or_leaves_first_wakes_the_rest() {
         assert_eq!(woken(), 3);
     }
 }
+
+#[test]
+fn the_line_keeps_no_places_of_those_who_left_it() {
+    let handoff = handoff(1, 100, 10);
+    let _queued = Handoff::submit(&handoff, 1, 1, soon);
+    let _patient = Handoff::submit(&handoff, 2, 1, soon);
+    for job in 0..10_000 {
+        drop(Handoff::submit(&handoff, job, 1, soon));
+    }
+    assert_eq!(handoff.waiting(), (1, 1));
+    assert!(lock(&handoff.shared).waiting.len() < 100);
+}

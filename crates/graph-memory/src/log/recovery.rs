@@ -213,12 +213,14 @@ impl<'a> Reader<'a> {
 
     /// Reads all segments and cuts what is torn.
     fn read(&mut self, numbers: &[u64], visit: &mut Visit<'_>) -> Result<Tail, OpenError> {
-        let files: Vec<_> = numbers.iter().map(|number| self.open(*number)).collect::<Result<_, _>>()?;
-        let bytes_total = files.iter().map(|(_, length)| length).sum();
+        // Measured one by one, and opened again one by one: a log may have more segments than a process may have files.
+        let bytes_total =
+            numbers.iter().map(|number| Ok(self.open(*number)?.1)).sum::<Result<u64, OpenError>>()?;
         let mut bytes_read = 0;
         let mut tail: Option<Tail> = None;
         let mut bytes = Vec::new();
-        for (&number, (file, length)) in numbers.iter().zip(files) {
+        for &number in numbers {
+            let (file, length) = self.open(number)?;
             bytes.resize(length as usize, 0);
             let path = self.layout.path(number);
             let read = file.read_at(&mut bytes, 0).map_err(OpenError::io(&path, "read"))?;

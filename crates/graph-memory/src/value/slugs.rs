@@ -23,11 +23,13 @@ pub(crate) fn fold(slug: &str) -> String {
     // Lower-casing can leave the normal form, and normalising can yield capitals: once around is a fixed point
     // for all but contrived input, twice for the rest.
     let once = |text: &str| -> String {
-        if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+        let lower = if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
             text.to_lowercase()
         } else {
             text.nfkc().collect::<String>().to_lowercase()
-        }
+        };
+        // The one letter whose small form depends on its place.
+        lower.replace('ς', "σ")
     };
     let mut folded = once(slug);
     loop {
@@ -83,6 +85,11 @@ impl SlugTable {
             .take_while(|entry| *entry != 0)
             .filter(move |entry| entry & !ID_MASK == hash & !ID_MASK)
             .map(|entry| entry & ID_MASK)
+    }
+
+    /// The ids of all entries, the dead ones among them.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().map(|entry| entry.load(Ordering::Relaxed) & ID_MASK).filter(|id| *id != 0)
     }
 
     fn probe(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {

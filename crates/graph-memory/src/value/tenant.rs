@@ -127,8 +127,15 @@ impl TenantValue {
         }
         let capacity = (self.slugs_live as usize + 1).next_power_of_two() * 4;
         let table = SlugTable::with_capacity(capacity.max(16));
-        let slugs = self.live().filter_map(|entry| Some((entry.folded()?, entry.record.id.get())));
-        slugs.for_each(|(folded, id)| table.insert(folded, id));
+        // From the old table's entries: of all ids ever given, most may have no slug, or be gone.
+        let mut entries = 0;
+        for id in self.slugs.ids() {
+            if let Some(folded) = self.entry(Id::new(id)).and_then(Entry::folded) {
+                table.insert(folded, id);
+                entries += 1;
+            }
+        }
+        debug_assert_eq!(entries, self.slugs_live, "every slug in use has one entry");
         self.slug_entries = self.slugs_live as usize;
         self.slugs = Arc::new(table);
     }

@@ -1,8 +1,8 @@
 //! All short workloads × a crash at every operation × many sorts of tear.
 //!
-//! A workload is a word over a small alphabet of commands; some are so large that the log goes through
-//! several segments. A word's crashes before its last command are those of a shorter word, so each word is crashed only
-//! at the operations of its last command and, the shorter ones, of the close after it.
+//! A workload is a word over a small alphabet of commands; some are so large that the log goes through several
+//! segments. A word's crashes before its last command are those of a shorter word, so each word is crashed only at
+//! the operations of its last command and, the shorter ones, of the close after it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -54,7 +54,8 @@ fn check_poisoned(memory: &GraphMemory, in_flight: &Command, possible: &mut Poss
     assert!(matches!(memory.close_blocking(), Err(MemoryError::Poisoned { .. })));
 }
 
-/// The log's write or sync fails in all sorts of ways; afterwards the store is opened again as `next` leaves the disk.
+/// The log's write or sync fails in all sorts of ways; afterwards the store is opened again as `next` leaves the
+/// disk.
 fn check_log_failures(operation: Operation, next: impl Fn(SimulatedDisk, &Survival) -> SimulatedDisk) {
     for seed in 0..40 {
         let _case = Case(format!("{operation:?} fails with seed {seed}"));
@@ -149,8 +150,8 @@ fn a_segment_that_cannot_be_made_is_certain_and_tried_again() {
     }
 }
 
-/// Behind the filling of the new segment there are two writes and two syncs: of the old segment's last marker, and of the
-/// batch.
+/// Behind the filling of the new segment there are two writes and two syncs: of the old segment's last marker, and
+/// of the batch.
 #[test]
 fn a_failure_between_two_segments_is_unknown() {
     for operation in [Operation::Write, Operation::SyncData] {

@@ -39,7 +39,8 @@ pub(crate) fn recover(disk: &SimulatedDisk, log: &LogConfig, possible: &mut Poss
     memory
 }
 
-/// Sends all requests again that have an id, and one more command. Closed and opened again, the store must be the same.
+/// Sends all requests again that have an id, and one more command. Closed and opened again, the store must be the
+/// same.
 pub(crate) fn go_on(
     disk: &SimulatedDisk,
     log: &LogConfig,

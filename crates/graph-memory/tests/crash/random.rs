@@ -1,5 +1,5 @@
-//! Random workloads: callers at work at the same time, several lives on one disk, crashes and failures wherever chance has
-//! them, during recovery as well.
+//! Random workloads: callers at work at the same time, several lives on one disk, crashes and failures wherever
+//! chance has them, during recovery as well.
 
 use std::sync::Barrier;
 

@@ -84,9 +84,9 @@ fn a_new_store_survives_power_loss() {
     possible.learn(&command, &command.send(&memory));
     let disk = disk.after_power_loss(&Survival::NothingUnsynced);
     drop(memory);
-    recover(&disk, &one_by_one(), &mut possible);
     // Both files are there, so that the loss of either would be noticed.
     assert!(disk.contents().contains_key(&Path::new(DIR).join("STORE")) && segments(&disk) == 1);
+    recover(&disk, &one_by_one(), &mut possible);
 }
 
 #[test]
@@ -159,6 +159,12 @@ fn interrupt(
         match open_with(&interrupted, log.clone()) {
             Ok(memory) if !interrupted.has_crashed() => {
                 possible.clone().found(&contents(&memory));
+                // What it repaired is repaired for good.
+                recover(
+                    &interrupted.after_power_loss(&Survival::NothingUnsynced),
+                    log,
+                    &mut possible.clone(),
+                );
                 break;
             }
             Ok(_) => {}
@@ -229,8 +235,8 @@ fn segment_sizes_may_change_and_the_change_be_interrupted() {
     recover(&disk, &before, &mut possible);
 }
 
-/// A disk with some commands on it, on which the power fails in the write of `command`; where that write is; and what is
-/// known, `command` not being there.
+/// A disk with some commands on it, on which the power fails in the write of `command`; where that write is; and
+/// what is known, `command` not being there.
 fn in_flight(command: &Command) -> (SimulatedDisk, Range<u64>, Possible) {
     let mut possible = Possible::empty();
     let disk = SimulatedDisk::new(0);
@@ -285,6 +291,9 @@ fn a_torn_batch_is_cut_on_all_its_pages() {
         let memory = recover(&disk, &one_by_one(), &mut possible.clone());
         let bytes = &disk.contents()[&Path::new(DIR).join("log/0000000000000001.seg")];
         assert!(bytes[write.start as usize + 4096..].iter().all(|byte| *byte == 0));
+        drop(memory);
+        let disk = disk.after_power_loss(&Survival::NothingUnsynced);
+        let memory = recover(&disk, &one_by_one(), &mut possible.clone());
         go_on(&disk, &one_by_one(), memory, &[], possible.clone());
     }
 }

@@ -86,6 +86,17 @@ impl Unsynced {
     pub(crate) fn range(&self) -> Range<u64> {
         self.offset..self.offset + self.bytes.len() as u64
     }
+
+    /// The parts before and behind a range.
+    fn outside(self, covered: &Range<u64>) -> Vec<Self> {
+        let own = self.range();
+        let parts = [own.start..own.end.min(covered.start), own.start.max(covered.end)..own.end];
+        let part = |part: Range<u64>| {
+            let bytes = &self.bytes[(part.start - own.start) as usize..(part.end - own.start) as usize];
+            Self { offset: part.start, bytes: bytes.into(), ..self.clone() }
+        };
+        parts.into_iter().filter(|part| !part.is_empty()).map(part).collect()
+    }
 }
 
 /// A file.
@@ -135,27 +146,25 @@ impl FileImage {
         }
     }
 
-    /// The last write becomes durable, and with it what lies under it; all else stays as it is.
+    /// The last write becomes durable, whatever is with those before it.
     pub(super) fn sync_last(&mut self) {
-        for write in self.take_last() {
+        if let Some(write) = self.take_last() {
             put(&mut self.durable, &write, &Kept::prefix(write.bytes.len()));
         }
     }
 
-    /// The last write, and what lies under it, reach the disk in part, and count as clean.
+    /// The last write reaches the disk in part, and counts as clean.
     pub(super) fn sync_last_fails(&mut self, dice: &mut Dice) {
-        for write in self.take_last() {
+        if let Some(write) = self.take_last() {
             put(&mut self.durable, &write, &Kept::random(&write.range(), dice));
         }
     }
 
-    /// The last write with all that it overlaps, in order.
-    fn take_last(&mut self) -> Vec<Unsynced> {
-        let Some(last) = self.unsynced.last().map(Unsynced::range) else { return Vec::new() };
-        let overlaps = |write: &Unsynced| write.range().start < last.end && last.start < write.range().end;
-        let (taken, left) = self.unsynced.drain(..).partition(overlaps);
-        self.unsynced = left;
-        taken
+    /// Takes the last write; what it covers of earlier ones won't be written any more.
+    fn take_last(&mut self) -> Option<Unsynced> {
+        let last = self.unsynced.pop()?;
+        self.unsynced = self.unsynced.drain(..).flat_map(|write| write.outside(&last.range())).collect();
+        Some(last)
     }
 
     /// The file after the power was off.

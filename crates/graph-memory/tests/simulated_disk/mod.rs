@@ -4,18 +4,20 @@
 //! between them; so has each directory for its entries. A file's content and its entry are separate
 //! things: data that were synced under a name that was not are lost with the name.
 //!
-//! A **crash** is planned by [`SimulatedDisk::crash_at`]: the n-th operation that changes something fails, and so does everything
-//! after it. What comes next is
+//! A **crash** is planned by [`SimulatedDisk::crash_at`]: the n-th operation that changes something fails, and so
+//! does everything after it. What comes next is
 //! - [`SimulatedDisk::after_power_loss`], the disk with the durable images and what a [`Survival`] left of unsynced
 //!   work: of each write nothing, all, a prefix, any of its sectors; of the changes of entries any;
-//! - or [`SimulatedDisk::after_process_death`], the disk with the live images, where the same things are still unsynced.
+//! - or [`SimulatedDisk::after_process_death`], the disk with the live images, where the same things are still
+//!   unsynced.
 //!
 //! Both return another disk; the one that crashed stays dead for whoever still holds it, and its locks are gone.
 //!
-//! A **fault** is planned by [`SimulatedDisk::fail`]: one operation fails, later ones go on. A sync of data that fails leaves
-//! its writes durable or lost by chance, and clean: readers see them, later syncs don't try them again. (So Linux did it to
-//! PostgreSQL in 2018.) Of a directory it leaves any changes durable, and the next sync tries all again: a file
-//! system whose journal can't be written does nothing more at all. A write that fails leaves any first part of itself.
+//! A **fault** is planned by [`SimulatedDisk::fail`]: one operation fails, later ones go on. A sync of data that
+//! fails leaves its writes durable or lost by chance, and clean: readers see them, later syncs don't try them
+//! again. (So Linux did it to PostgreSQL in 2018.) Of a directory it leaves any changes durable, and the next sync
+//! tries all again: a file system whose journal can't be written does nothing more at all. A write that fails
+//! leaves any first part of itself.
 //!
 //! All chance comes from seeds.
 
@@ -102,8 +104,8 @@ impl SimulatedDisk {
         world.space_bytes = bytes.map_or(u64::MAX, |bytes| world.used_bytes() + bytes);
     }
 
-    /// Where in its file the last unsynced write lies, without zeros at its end if it is more than zeros; none if all is
-    /// synced.
+    /// Where in its file the last unsynced write lies, without zeros at its end if it is more than zeros; none if
+    /// all is synced.
     pub(crate) fn last_unsynced_write(&self) -> Option<Range<u64>> {
         let world = self.world();
         let writes = world.files.iter().filter_map(|file| file.unsynced().last());
@@ -280,8 +282,8 @@ impl SimulatedDisk {
         }
     }
 
-    /// Carries out a change of entries. When the power fails in it, it is carried out but not synced: what is left of it is
-    /// chosen later. When it fails otherwise, nothing happens.
+    /// Carries out a change of entries. When the power fails in it, it is carried out but not synced: what is left
+    /// of it is chosen later. When it fails otherwise, nothing happens.
     fn changing<T>(
         &self,
         operation: Operation,
