@@ -2,8 +2,9 @@
 //! checked, encoded, applied, indexed or published.
 //!
 //! It is built to be as fast as such a log can be: the queue is a vector under a mutex, swapped whole; answers are put down
-//! together; the first caller is woken by the log's thread and wakes the others from inside the runtime; the file's blocks
-//! are written before the clock starts.
+//! together, in two groups; the first caller of each is woken by the log's thread and wakes the others from inside the runtime; the
+//! file's blocks are written before the clock starts; batches are whole pages, written past the operating system's cache and synced by
+//! the same call.
 
 use std::fs::{File, OpenOptions};
 use std::future::Future;
@@ -19,6 +20,7 @@ use crate::load::{Rate, run};
 
 const FILE_BYTES: usize = 1 << 30;
 const COMMAND_BYTES: usize = 1024;
+const PAGE_BYTES: usize = 4096;
 
 #[derive(Default)]
 struct Queue {
@@ -77,7 +79,11 @@ impl Queue {
 
     /// Returns how many syncs it made.
     fn serve(&self, file: &File) -> usize {
-        let (mut batch, mut buffer, mut offset, mut syncs) = (Vec::new(), Vec::new(), 0, 0);
+        let (mut batch, mut offset, mut syncs) = (Vec::new(), 0, 0);
+        // Large enough never to move, so that what is written begins at a page in memory as well.
+        let mut buffer: Vec<u8> = Vec::with_capacity(4 << 20);
+        let start = buffer.as_ptr().align_offset(PAGE_BYTES);
+        buffer.resize(start, 0);
         loop {
             let mut state = self.waiting.lock().expect("no panic");
             while state.commands.is_empty() {
@@ -90,45 +96,59 @@ impl Queue {
             }
             std::mem::swap(&mut state.commands, &mut batch);
             drop(state);
-            buffer.clear();
+            buffer.truncate(start);
             for (command, _) in &batch {
                 buffer.extend(command);
             }
+            buffer.resize(start + (buffer.len() - start).next_multiple_of(PAGE_BYTES), 0);
             if offset + buffer.len() > FILE_BYTES {
                 offset = 0;
             }
-            file.write_all_at(&buffer, offset as u64).expect("written");
-            file.sync_data().expect("synced");
-            offset += buffer.len();
+            // Synced when it returns: the file is opened so.
+            file.write_all_at(&buffer[start..], offset as u64).expect("written and synced");
+            offset += buffer.len() - start;
             syncs += 1;
-            let list = Arc::new(Mutex::new(Vec::with_capacity(batch.len())));
-            let mut wakers = list.lock().expect("no panic");
-            for (_, slot) in batch.drain(..) {
-                let mut waker = slot.waker.lock().expect("no panic");
-                slot.done.store(true, Ordering::Relaxed);
-                waker.1 = Some(Arc::clone(&list));
-                wakers.extend(waker.0.take());
-            }
-            let first = wakers.pop();
-            drop(wakers);
-            if let Some(first) = first {
-                first.wake();
+            let group = batch.len().div_ceil(2);
+            while !batch.is_empty() {
+                answer(batch.drain(batch.len().saturating_sub(group)..));
             }
         }
     }
 }
 
-/// Opens the file, written all over with zeros the first time.
+/// Puts down the answers of a group and wakes its first caller, who wakes the others.
+fn answer(group: impl ExactSizeIterator<Item = (Vec<u8>, Arc<Slot>)>) {
+    let list = Arc::new(Mutex::new(Vec::with_capacity(group.len())));
+    let mut wakers = list.lock().expect("no panic");
+    for (_, slot) in group {
+        let mut waker = slot.waker.lock().expect("no panic");
+        slot.done.store(true, Ordering::Relaxed);
+        waker.1 = Some(Arc::clone(&list));
+        wakers.extend(waker.0.take());
+    }
+    let first = wakers.pop();
+    drop(wakers);
+    if let Some(first) = first {
+        first.wake();
+    }
+}
+
+/// Opens the file for synced writes past the cache; it is written all over with zeros the first time.
 fn zeroed_file(dir: &Path) -> File {
     let path = dir.join("raw");
-    let fresh = !path.exists();
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a file");
-    if fresh {
+    if !path.exists() {
+        let file = OpenOptions::new().create_new(true).write(true).open(&path).expect("a file");
         let zeros = vec![0; 1 << 20];
         (0..FILE_BYTES >> 20).for_each(|at| file.write_all_at(&zeros, (at << 20) as u64).expect("zeroed"));
         file.sync_all().expect("synced");
     }
-    file
+    let mut options = OpenOptions::new();
+    #[cfg(target_os = "linux")]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_DIRECT | libc::O_DSYNC);
+    options
+        .write(true)
+        .open(path)
+        .expect("a file system that writes past its cache, as the store's is to be compared with it")
 }
 
 /// Appends from `width` tasks for `time`.
