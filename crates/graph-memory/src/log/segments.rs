@@ -214,7 +214,9 @@ impl Shared {
                 continue;
             }
             drop(state);
-            let made = layout.prepare(number);
+            // A file system is anybody's code: should it panic, whoever waits for the segment has to be told.
+            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| layout.prepare(number)))
+                .unwrap_or_else(|_| Err(io::Error::other("making a segment panicked")));
             state = self.lock();
             match made {
                 Ok(prepared) => {
