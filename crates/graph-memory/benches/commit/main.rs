@@ -154,6 +154,8 @@ fn measure_store(dir: &Path, width: usize, time: Duration) -> (Rate, StoreStats)
     let memory = GraphMemory::open_blocking(&dir, Config::default()).expect("a store");
     let tenant = memory.tenant("bench").expect("a good name");
     tenant.allocate_blocking(load::request(0)).expect("a tenant");
+    // The raw log's file is ready before the clock starts; so are the store's first segments.
+    std::thread::sleep(Duration::from_millis(300));
     let before = memory.stats();
     let (count, took) = run(width, time, |caller| {
         let tenant = tenant.clone();
