@@ -3,9 +3,6 @@
 //!
 //! There is one limit, and it is tested as such: in a log that was not closed, damage to the very last batch that
 //! looks just like an interrupted write can't be told from one. It is cut then, and reported.
-//!
-//! By default every bit of headers and batches is flipped, and some of the zeros that fill their pages; with
-//! `STEADFAST_DAMAGE_ALL=1` all of those as well.
 
 mod simulated_disk;
 

@@ -12,7 +12,7 @@ use crate::simulated_disk::store::open_with;
 use crate::simulated_disk::{Dice, Operation, SimulatedDisk, Survival};
 use crate::{Case, setting};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 
 /// What one caller wants to do in one life; `first_request` is the first of its request numbers.
 fn workload(dice: &mut Dice, caller: &str, first_request: u64) -> Vec<Command> {

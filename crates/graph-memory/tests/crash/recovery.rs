@@ -139,7 +139,7 @@ fn what_was_shown_after_a_process_died_survives_power_loss() {
 fn some_tears(write: &Range<u64>, dice: &mut Dice) -> Vec<Survival> {
     let all = setting("STEADFAST_CRASH_SEEDS").is_some();
     let mut tears = tears(write, dice);
-    tears.retain(|_| all || dice.chance(1, 6));
+    tears.retain(|_| all || dice.chance(1, 5));
     tears.into_iter().map(Survival::LastWrite).collect()
 }
 
