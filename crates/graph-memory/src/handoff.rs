@@ -22,7 +22,7 @@
 //! 1. Each job in the queue is answered exactly once: by the committer, or, should the committer unwind, by
 //!    the drop of its [`Owed`] (then as [`Reply::Lost`]). So nobody waits for ever.
 //! 2. An answer is stored after `persist` and `publish` of its job returned.
-//! 3. Every stored answer's waker is called, by the committer or by a ticket of the same batch.
+//! 3. Every stored answer's waker is called, by the committer or by a ticket of the same group.
 //! 4. Jobs are applied in the order of their submission; the line isn't overtaken.
 
 use std::collections::{BTreeSet, VecDeque};

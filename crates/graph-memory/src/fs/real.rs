@@ -111,8 +111,7 @@ const DIRECT_ALIGNMENT: usize = 4096;
 /// An open file, twice: through the cache, and past it where the file system can do it.
 ///
 /// What is written whole pages at a time, once, and hardly ever read again, as a log is, costs the processor
-/// more to put into the cache than to write: on the machine of `docs/benchmarks.md` 128 KiB into pages not yet in the cache took
-/// 280 µs, past it 70 µs. The kernel keeps both ways coherent.
+/// more to put into the cache than to write. The kernel keeps both ways coherent.
 #[derive(Debug)]
 struct RealFile {
     file: fs::File,
