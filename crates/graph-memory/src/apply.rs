@@ -6,13 +6,15 @@
 //! same log makes the same state everywhere, and a durable command can't keep a store from opening.
 //! The text index, being derived, takes no part in any outcome.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use steadfast_memory_api::{Answer, Id, MemoryError, Outcome, Record, RequestId, Seq, Version};
+use steadfast_memory_api::{
+    Answer, Content, ContentParts, Id, MemoryError, Outcome, Record, RequestId, Seq, Version,
+};
 
 use crate::command::{Change, Command, MemoryPatch, NewMemory, TenantKey};
-use crate::value::{Entry, Request, RequestWindow, Seen, TenantValue};
+use crate::value::{AGE_MS_MAX, Entry, Request, RequestWindow, Seen, TenantValue};
 
 /// What came of a command, small enough to be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub(crate) enum Effect {
     },
     TooManyAttributes {
         count: u64,
+        max: u64,
+    },
+    AttributesTooLong {
+        bytes: u64,
         max: u64,
     },
     RequestExpired {
@@ -66,6 +72,11 @@ impl Effect {
             Self::TooManyAttributes { count, max } => {
                 let problem =
                     steadfast_memory_api::Problem::TooMany { count: count as usize, count_max: max as usize };
+                MemoryError::invalid("attributes", problem)
+            }
+            Self::AttributesTooLong { bytes, max } => {
+                let problem =
+                    steadfast_memory_api::Problem::TooLong { bytes: bytes as usize, bytes_max: max as usize };
                 MemoryError::invalid("attributes", problem)
             }
             Self::RequestExpired { id: request_id, horizon_ms } => {
@@ -101,6 +112,7 @@ impl Effect {
             Self::RequestExpired { horizon_ms, .. } => (8, [horizon_ms, 0, 0, 0]),
             Self::RequestFromFuture { now_ms, .. } => (9, [now_ms, 0, 0, 0]),
             Self::RequestReused { .. } => (10, [0; 4]),
+            Self::AttributesTooLong { bytes, max } => (11, [bytes, max, 0, 0]),
         };
         bytes.push(kind);
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
@@ -115,6 +127,9 @@ pub(crate) struct Tenants {
     numbers: HashMap<Arc<str>, u32>,
     /// Numbers of those that changed since the last [`Tenants::publish_changed`].
     changed: Vec<u32>,
+    /// The tenants that remember requests, each once, with the log's time at which some of them may be old; in the order
+    /// of that time.
+    remembering: VecDeque<(u64, u32)>,
 }
 
 #[derive(Debug)]
@@ -128,6 +143,7 @@ struct Tenant {
 impl Tenants {
     /// Carries out a command at its place in the log.
     pub(crate) fn apply(&mut self, command: Command, seq: Seq, now_ms: u64) -> Effect {
+        self.forget_old_requests(now_ms);
         let number = match command.tenant {
             TenantKey::Number(number) => number,
             TenantKey::Name { name, tenants_max } => match self.numbers.get(name.as_str()) {
@@ -140,7 +156,7 @@ impl Tenants {
                     let effect = tenant.apply(command.request, command.change, seq, now_ms);
                     // A tenant comes into being with its first memory, or not at all.
                     if matches!(effect, Effect::Done(_)) {
-                        self.add(tenant);
+                        self.add(tenant, now_ms);
                     }
                     return effect;
                 }
@@ -153,7 +169,12 @@ impl Tenants {
             tenant.changed = true;
             self.changed.push(number);
         }
-        tenant.apply(command.request, command.change, seq, now_ms)
+        let remembered_none = tenant.requests.is_empty();
+        let effect = tenant.apply(command.request, command.change, seq, now_ms);
+        if remembered_none && !tenant.requests.is_empty() {
+            self.remembering.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
+        }
+        effect
     }
 
     /// Shows `publish` the next value of each tenant that changed since the last call, with its number and name.
@@ -165,8 +186,32 @@ impl Tenants {
         }
     }
 
-    fn add(&mut self, tenant: Tenant) {
+    /// Forgets a few old requests of the tenant whose turn it is: a constant amount of work for a command, and more
+    /// than a command adds. When none is left that is old, it is the next one's turn.
+    fn forget_old_requests(&mut self, now_ms: u64) {
+        let Some((_, number)) = self.remembering.front().copied().filter(|(due_ms, _)| *due_ms <= now_ms)
+        else {
+            return;
+        };
+        let tenant = &mut self.all[number as usize - 1];
+        if !tenant.requests.forget_old(now_ms) {
+            self.remembering.pop_front();
+            if !tenant.requests.is_empty() {
+                self.remembering.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
+            }
+        }
+        tenant.value.requests_hash = tenant.requests.state_hash();
+        if !tenant.changed {
+            tenant.changed = true;
+            self.changed.push(number);
+        }
+    }
+
+    fn add(&mut self, tenant: Tenant, now_ms: u64) {
         let number = self.all.len() as u32 + 1;
+        if !tenant.requests.is_empty() {
+            self.remembering.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
+        }
         self.numbers.insert(Arc::clone(&tenant.name), number);
         self.all.push(Tenant { changed: true, ..tenant });
         self.changed.push(number);
@@ -187,7 +232,7 @@ impl Tenant {
             Seen::Before(effect) => effect,
             Seen::Never => {
                 let effect = self.value.apply(change, seq, now_ms);
-                self.requests.remember(&request, effect);
+                self.requests.remember(&request, effect, now_ms);
                 effect
             }
             Seen::Reused => Effect::RequestReused { id: request.id },
@@ -202,19 +247,19 @@ impl Tenant {
 impl TenantValue {
     fn apply(&mut self, change: Change, seq: Seq, now_ms: u64) -> Effect {
         match change {
-            Change::Allocate(new) => self.allocate(*new, seq, now_ms),
+            Change::Allocate(new) => self.allocate(new, seq, now_ms),
             Change::Update(patch) => self.update(*patch, seq, now_ms),
             Change::Delete { id, if_version } => self.delete(id, if_version, seq),
         }
     }
 
     fn allocate(&mut self, new: NewMemory, seq: Seq, now_ms: u64) -> Effect {
-        if let Some(slug) = &new.slug
-            && let Some(known) = self.by_slug(slug.folded())
+        if let Some(folded) = new.content.folded_slug()
+            && let Some(known) = self.by_slug(folded)
         {
             let Record { id, version, .. } = *known.record;
             // Another spelling is another intention: it never gets somebody else's memory.
-            let same = known.record.slug.as_deref() == Some(&slug.written);
+            let same = known.record.slug() == new.content.slug();
             if new.refuse_existing || !same {
                 return Effect::SlugTaken { by: id };
             }
@@ -222,21 +267,9 @@ impl TenantValue {
         }
         let (id, version) = (self.next_id(), Version::new(1));
         let place = self.index_text(id, &new.terms);
-        let (slug, folded) =
-            new.slug.map_or((None, None), |slug| (Some(slug.written), slug.folded.map(Arc::from)));
-        let record = Record {
-            id,
-            version,
-            slug,
-            kind: new.kind,
-            text: new.text,
-            attributes: new.attributes,
-            importance: new.importance,
-            created_ms: now_ms,
-            updated_ms: now_ms,
-            seq,
-        };
-        self.insert(Entry { record: Arc::new(record), folded, place, words: new.terms.length });
+        let record =
+            Record { id, version, created_ms: now_ms, updated_ms: now_ms, seq, content: new.content };
+        self.insert(Entry { record: Arc::new(record), place, words: new.terms.length });
         Effect::Done(Answer { id, version, outcome: Outcome::Created, seq })
     }
 
@@ -245,38 +278,45 @@ impl TenantValue {
             Ok(entry) => entry.clone(),
             Err(effect) => return effect,
         };
-        let mut attributes = entry.record.attributes.clone();
+        let before = &entry.record.content;
+        let mut attributes = before.attributes();
+        let (count_before, bytes_before) = (attributes.len(), attributes.bytes());
         for name in &patch.remove {
             attributes.remove(name);
         }
         for (name, value) in patch.set {
             attributes.set(name, value);
         }
-        let (count, before) = (attributes.len(), entry.record.attributes.len());
-        if count > patch.attributes_max && count > before {
+        let count = attributes.len();
+        if count > patch.attributes_max && count > count_before {
             return Effect::TooManyAttributes { count: count as u64, max: patch.attributes_max as u64 };
         }
+        // What was there before a limit was lowered may stay.
+        let bytes = attributes.bytes();
+        if bytes > patch.attributes_bytes_max && bytes > bytes_before {
+            let max = patch.attributes_bytes_max as u64;
+            return Effect::AttributesTooLong { bytes: bytes as u64, max };
+        }
         let (id, version) = (patch.id, Version::new(entry.record.version.get() + 1));
-        let (text, place, words) = match patch.text {
-            Some((text, terms)) => {
+        let slug = before.slug();
+        let content = Content::pack(&ContentParts {
+            text: patch.text.as_ref().map_or(before.text(), |(text, _)| text),
+            kind: patch.kind.as_deref().unwrap_or(before.kind()),
+            slug,
+            folded_slug: before.folded_slug().filter(|folded| Some(*folded) != slug),
+            attributes: &attributes,
+            importance: patch.importance.unwrap_or(before.importance()),
+        });
+        let (place, words) = match &patch.text {
+            Some((_, terms)) => {
                 self.unindex_text(entry.place, entry.words);
-                (text, self.index_text(id, &terms), terms.length)
+                (self.index_text(id, terms), terms.length)
             }
-            None => (entry.record.text.clone(), entry.place, entry.words),
+            None => (entry.place, entry.words),
         };
-        let record = Record {
-            id,
-            version,
-            slug: entry.record.slug.clone(),
-            kind: patch.kind.unwrap_or_else(|| entry.record.kind.clone()),
-            text,
-            attributes,
-            importance: patch.importance.unwrap_or(entry.record.importance),
-            created_ms: entry.record.created_ms,
-            updated_ms: now_ms,
-            seq,
-        };
-        self.replace(Entry { record: Arc::new(record), folded: entry.folded, place, words });
+        let created_ms = entry.record.created_ms;
+        let record = Record { id, version, created_ms, updated_ms: now_ms, seq, content };
+        self.replace(Entry { record: Arc::new(record), place, words });
         Effect::Done(Answer { id, version, outcome: Outcome::Updated, seq })
     }
 
@@ -297,5 +337,57 @@ impl TenantValue {
             Some(expected) if expected != found => Err(Effect::VersionConflict { id, expected, found }),
             _ => Ok(entry),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000_000;
+
+    /// Symptom: a tenant that fell silent kept its requests in memory for ever. Cause: it forgot only with its own next one.
+    #[test]
+    fn what_a_silent_tenant_remembers_is_forgotten_a_little_with_each_command_of_others() {
+        let mut tenants = Tenants::default();
+        for name in ["silent", "busy"] {
+            tenants.add(Tenant::new(name.into()), NOW);
+        }
+        let mut seq = 0;
+        let mut apply = |tenants: &mut Tenants, number, issued_ms: Option<u64>, now_ms| {
+            seq += 1;
+            let id = |issued_ms| RequestId::from_parts(issued_ms, seq);
+            let request =
+                issued_ms.map(|issued_ms| Request { id: id(issued_ms), fingerprint: 0, ids_max: 1000 });
+            let change = Change::Delete { id: Id::new(1), if_version: None };
+            tenants.apply(
+                Command { tenant: TenantKey::Number(number), request, change },
+                Seq::new(seq),
+                now_ms,
+            )
+        };
+        for n in 0..1000 {
+            let effect = apply(&mut tenants, 1, Some(NOW + n), NOW + n);
+            assert_eq!(effect, Effect::UnknownId { id: Id::new(1) });
+        }
+        let later = NOW + 1000 + AGE_MS_MAX;
+        tenants.publish_changed(|_, _, _| ());
+        apply(&mut tenants, 2, None, later);
+        assert!(!tenants.all[0].requests.is_empty(), "a thousand at once would make everybody wait");
+        let mut published = Vec::new();
+        tenants.publish_changed(|number, _, value| published.push((number, value.requests_hash)));
+        let hash = tenants.all[0].requests.state_hash();
+        assert!(published.contains(&(1, hash)), "what was forgotten is in the value's hash");
+        for _ in 0..500 {
+            apply(&mut tenants, 2, None, later);
+        }
+        assert!(tenants.all[0].requests.is_empty() && tenants.remembering.is_empty());
+        let horizon_ms = NOW + 999;
+        let effect = apply(&mut tenants, 1, Some(horizon_ms), later);
+        assert!(
+            matches!(effect, Effect::RequestExpired { horizon_ms: horizon, .. } if horizon == horizon_ms)
+        );
+        assert_eq!(apply(&mut tenants, 1, Some(horizon_ms + 1), later), Effect::UnknownId { id: Id::new(1) });
+        assert_eq!(tenants.remembering.len(), 1, "it remembers again");
     }
 }

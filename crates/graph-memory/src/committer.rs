@@ -13,17 +13,14 @@ use dashmap::DashMap;
 use steadfast_memory_api::{MemoryError, Seq};
 
 use crate::apply::{Effect, Tenants};
-use crate::command::Command;
+use crate::command::Encoded;
 use crate::config::Clock;
 use crate::handoff::{Queued, Refused, Stages};
 use crate::log::{AppendError, Log};
 use crate::value::TenantValue;
 
-/// What a caller hands in: a command and its bytes for the log.
-pub(crate) struct Job {
-    pub(crate) command: Command,
-    pub(crate) bytes: Vec<u8>,
-}
+/// What a caller hands in.
+pub(crate) type Job = Encoded;
 
 /// What a caller gets: what came of it, or why it could not be tried.
 pub(crate) type JobAnswer = Result<Effect, MemoryError>;
@@ -104,7 +101,11 @@ impl Committer {
         if let Some(detail) = self.published.poisoned.get() {
             return Err(MemoryError::Poisoned { detail: detail.clone() });
         }
-        self.log.close().map_err(|error| MemoryError::Poisoned { detail: error.to_string() })
+        self.log.close().map_err(|error| match error {
+            AppendError::NoRoom(error) => MemoryError::StorageFull { detail: error.to_string() },
+            AppendError::Unavailable(error) => MemoryError::StorageUnavailable { detail: error.to_string() },
+            AppendError::Unknown(error) => MemoryError::Poisoned { detail: error.to_string() },
+        })
     }
 
     fn count(&self, apply_ns: u64, publish_ns: u64) {
@@ -138,7 +139,7 @@ impl Stages for Committer {
             return Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) });
         }
         let now_ms = self.now_ms.max(self.clock.now_ms());
-        let appended = self.log.append(now_ms, &mut jobs.iter().map(|queued| queued.job.bytes.as_slice()));
+        let appended = self.log.append(now_ms, &mut jobs.iter().map(|queued| queued.job.parts()));
         self.batch_began = Instant::now();
         match appended {
             Ok(count) => {
@@ -147,6 +148,10 @@ impl Stages for Committer {
             }
             Err(AppendError::NoRoom(error)) => {
                 let error = MemoryError::StorageFull { detail: error.to_string() };
+                Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) })
+            }
+            Err(AppendError::Unavailable(error)) => {
+                let error = MemoryError::StorageUnavailable { detail: error.to_string() };
                 Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) })
             }
             Err(AppendError::Unknown(error)) => {

@@ -31,8 +31,9 @@ impl Clock for SystemClock {
 pub struct LogConfig {
     /// Bytes that the segment files grow to; 64 MiB. From 64 KiB to 1 GiB. A new store begins with smaller ones.
     pub segment_bytes: u64,
-    /// Segments that a background thread keeps ready, zero-filled and synced; 2. With 0 there is no such thread
-    /// and the committer makes each segment when it needs it.
+    /// Segments that a background thread makes ready, zero-filled and synced; 2. It begins when half of them are used up. More of them
+    /// let a longer burst of commits have the disk to itself. With 0 there is no such thread and the committer makes each
+    /// segment when it needs it.
     pub segments_ahead: usize,
 }
 

@@ -39,7 +39,8 @@ pub enum OpenError {
         file: PathBuf,
         /// The byte at which what is right ends.
         offset: u64,
-        /// The last command before the damage.
+        /// The last command that was read before the damage was found; 0 if there was none, as when the first segment or the file
+        /// that names the store is wrong.
         seq: Seq,
         /// What is wrong there.
         detail: String,

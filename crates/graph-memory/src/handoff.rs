@@ -56,6 +56,8 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
     /// Jobs in the waiting line.
     pub(crate) waiters: usize,
+    /// Bytes of the jobs in the waiting line; a job that is larger is let in when nobody waits.
+    pub(crate) waiting_bytes: usize,
 }
 
 /// The stages of a commit, run by [`serve`] in the order: persist, apply each, publish, answer.
@@ -153,6 +155,8 @@ struct Shared<J, A> {
     /// In the order of their numbers; whoever expired or left has no job any more.
     waiting: VecDeque<Waiter<J, A>>,
     deadlines: BTreeSet<(Instant, u64)>,
+    /// Of those that wait still.
+    waiting_bytes: usize,
     next_waiter: u64,
     committer_sleeps: bool,
     closed: bool,
@@ -179,6 +183,7 @@ impl<J, A> Handoff<J, A> {
             queue_bytes: 0,
             waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
+            waiting_bytes: 0,
             next_waiter: 0,
             committer_sleeps: false,
             closed: false,
@@ -209,7 +214,8 @@ impl<J, A> Handoff<J, A> {
             if asleep {
                 this.work.notify_one();
             }
-        } else if shared.deadlines.len() < this.bounds.waiters {
+        } else if shared.line_has_room(bytes, &this.bounds) {
+            shared.waiting_bytes += bytes;
             let (number, deadline) = (shared.next_waiter, deadline());
             shared.next_waiter += 1;
             shared.deadlines.insert((deadline, number));
@@ -324,6 +330,7 @@ impl<J, A> Handoff<J, A> {
         let mut shared = lock(&self.shared);
         let (queue, waiting) = (std::mem::take(&mut shared.queue), std::mem::take(&mut shared.waiting));
         shared.deadlines.clear();
+        shared.waiting_bytes = 0;
         drop(shared);
         self.line.notify_all();
         // Dropping them answers; not under the lock.
@@ -354,6 +361,12 @@ impl<J, A> Shared<J, A> {
             || (self.queue.len() < bounds.jobs && self.queue_bytes.saturating_add(bytes) <= bounds.bytes)
     }
 
+    fn line_has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
+        let waiting = self.deadlines.len();
+        waiting < bounds.waiters
+            && (waiting == 0 || self.waiting_bytes.saturating_add(bytes) <= bounds.waiting_bytes)
+    }
+
     /// Lets the line into the queue as far as there is room.
     fn move_up(&mut self, bounds: &Bounds) {
         while let Some(first) = self.waiting.front() {
@@ -363,6 +376,7 @@ impl<J, A> Shared<J, A> {
             let first = self.waiting.pop_front().expect("it was there");
             if let Some(queued) = first.queued {
                 self.deadlines.remove(&(first.deadline, first.number));
+                self.waiting_bytes -= first.bytes;
                 self.queue_bytes += first.bytes;
                 self.queue.push(queued);
             }
@@ -373,6 +387,7 @@ impl<J, A> Shared<J, A> {
     fn leave_line(&mut self, number: u64) -> Option<Queued<J, A>> {
         let at = self.waiting.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
         let queued = self.waiting[at].queued.take()?;
+        self.waiting_bytes -= self.waiting[at].bytes;
         self.deadlines.remove(&(self.waiting[at].deadline, number));
         // The place itself goes when it reaches the front, or when there are more such places than others.
         if self.waiting.len() > 2 * self.deadlines.len() + 64 || self.deadlines.is_empty() {

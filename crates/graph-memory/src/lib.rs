@@ -60,8 +60,9 @@ pub use {
 };
 
 pub use steadfast_memory_api::{
-    Allocate, Answer, AttributeValue, Attributes, Delete, Hit, Hits, Id, Limits, Memory, MemoryError, OnSlug,
-    Outcome, Patch, Problem, Record, RequestId, Search, Seq, TenantStats, Version,
+    Allocate, Answer, AttributeRef, AttributeValue, Attributes, Content, ContentParts, Delete, Hit, Hits, Id,
+    Limits, Memory, MemoryError, OnSlug, Outcome, Patch, Problem, Record, RequestId, Search, Seq,
+    TenantStats, Version,
 };
 
 /// Runs the example of the crate's README as a test.

@@ -19,10 +19,30 @@ pub use recovery::{Recovery, TornTail};
 /// Why commands could not be appended.
 #[derive(Debug)]
 pub(crate) enum AppendError {
-    /// Nothing was written; it may work later.
+    /// The next segment has no room. Nothing was written; it may work later.
     NoRoom(io::Error),
+    /// The next segment could not be made for another reason. Nothing was written; it may work later.
+    Unavailable(io::Error),
     /// A write or a sync failed: whether the commands will be found is unknown, and nothing more may be written.
     Unknown(io::Error),
+}
+
+impl AppendError {
+    /// Of an error that came before anything was written to the log.
+    fn before_writing(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::NoRoom(error)
+            }
+            _ => Self::Unavailable(error),
+        }
+    }
+
+    fn into_io(self) -> io::Error {
+        match self {
+            Self::NoRoom(error) | Self::Unavailable(error) | Self::Unknown(error) => error,
+        }
+    }
 }
 
 /// Where a committer puts its commands.
@@ -31,12 +51,12 @@ pub(crate) enum AppendError {
 /// checkpoint covers. Reading is done by whoever opens it (for the files, by [`FileLog::open`]), and nothing is forgotten
 /// as long as there are no checkpoints; so the committer needs this one.
 pub(crate) trait Log: Send {
-    /// Appends the first of `commands`, one at least, as one batch, and makes it durable; returns how many.
+    /// Appends the first of `commands` (each in two parts), one at least, as one batch, and makes it durable; returns how many.
     /// They have the sequence numbers after the last.
     fn append(
         &mut self,
         time_ms: u64,
-        commands: &mut dyn Iterator<Item = &[u8]>,
+        commands: &mut dyn Iterator<Item = [&[u8]; 2]>,
     ) -> Result<usize, AppendError>;
 
     /// The log's time: that of the last batch, in Unix milliseconds.
@@ -49,7 +69,7 @@ pub(crate) trait Log: Send {
     fn command_bytes_max(&self) -> usize;
 
     /// Marks the log as closed in good order. It isn't used afterwards.
-    fn close(&mut self) -> io::Result<()>;
+    fn close(&mut self) -> Result<(), AppendError>;
 
     /// What was written and how long it took.
     fn stats(&self) -> LogStats;

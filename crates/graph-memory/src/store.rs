@@ -11,7 +11,7 @@ use steadfast_memory_api::{Limits, MemoryError, Seq};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::apply::{Effect, Tenants};
-use crate::command::{Command, Draft, TenantKey};
+use crate::command::{Command, Encoded};
 use crate::committer::{Committer, Job, JobAnswer, Published};
 use crate::config::Config;
 use crate::error::OpenError;
@@ -80,7 +80,7 @@ pub struct StoreStats {
 pub struct CommitTime {
     /// Copying commands into a batch, its checksum and hash.
     pub encode: Duration,
-    /// Waiting for the next segment.
+    /// Beginning a new segment: waiting until it is made, and marking the end of the last one.
     pub segment: Duration,
     /// Writing and syncing.
     pub write: Duration,
@@ -159,6 +159,7 @@ impl GraphMemory {
             jobs: limits.queue_commands,
             bytes: limits.queue_bytes,
             waiters: limits.queue_waiters,
+            waiting_bytes: limits.queue_waiting_bytes,
         }));
         let store = Arc::new(Store {
             limits,
@@ -219,7 +220,8 @@ impl GraphMemory {
     /// Closes the store: commits what is queued, marks the log as closed in good order, and frees the directory. All handles answer `Closed` from then on.
     ///
     /// # Errors
-    /// `Poisoned` when the log could not be closed in good order; nothing acknowledged is lost by it.
+    /// `StorageFull`, `StorageUnavailable` or `Poisoned` when the log could not be closed in good order; nothing acknowledged is lost by
+    /// it.
     ///
     /// # Cancel safety
     /// Dropped, the store closes all the same.
@@ -298,24 +300,15 @@ impl Store {
         if self.closed.load(Ordering::Relaxed) { Err(MemoryError::Closed) } else { Ok(()) }
     }
 
-    /// Hands a draft for `tenant` to the committer and waits for what comes of it.
-    pub(crate) async fn commit(
-        &self,
-        draft: Draft,
-        tenant: TenantKey,
-        wait: Duration,
-    ) -> Result<Effect, MemoryError> {
+    /// Hands a command to the committer and waits for what comes of it.
+    pub(crate) async fn commit(&self, job: Encoded, wait: Duration) -> Result<Effect, MemoryError> {
         self.check_open()?;
-        let (command, bytes) = draft.finish(tenant);
-        if bytes.len() > self.command_bytes_max {
-            let problem = steadfast_memory_api::Problem::TooLong {
-                bytes: bytes.len(),
-                bytes_max: self.command_bytes_max,
-            };
+        let (bytes, bytes_max) = (job.len(), self.command_bytes_max);
+        if bytes > bytes_max {
+            let problem = steadfast_memory_api::Problem::TooLong { bytes, bytes_max };
             return Err(MemoryError::invalid("request", problem));
         }
-        let size = bytes.len();
-        match Handoff::submit(&self.handoff, Job { command, bytes }, size, || deadline(wait)).await {
+        match Handoff::submit(&self.handoff, job, bytes, || deadline(wait)).await {
             Reply::Answer(answer) => answer,
             Reply::Overloaded { retry_after } => Err(MemoryError::Overloaded { retry_after }),
             Reply::Closed => Err(match self.published.poisoned.get() {

@@ -8,7 +8,7 @@ use steadfast_memory_api::{
     TenantStats, Version,
 };
 
-use crate::command::{Draft, TenantKey};
+use crate::command::{Encoded, TenantKey};
 use crate::committer::TenantCell;
 use crate::store::Store;
 use crate::text::bm25;
@@ -59,7 +59,7 @@ impl Tenant {
     pub fn view(&self) -> Result<View, MemoryError> {
         self.shared.store.check_open()?;
         let cell = self.cell().ok_or_else(|| self.unknown())?;
-        Ok(View { value: cell.value.load_full(), limits: Arc::clone(&self.shared.store) })
+        Ok(View { value: cell.value.load_full(), store: Arc::clone(&self.shared.store) })
     }
 
     /// [`allocate`](Memory::allocate), waiting on this thread.
@@ -152,34 +152,30 @@ impl Tenant {
         TenantKey::Name { name: self.name().into(), tenants_max }
     }
 
-    async fn commit(
-        &self,
-        draft: Draft,
-        key: TenantKey,
-        slug: Option<String>,
-    ) -> Result<Answer, MemoryError> {
-        let effect = self.shared.store.commit(draft, key, self.queue_wait).await?;
+    async fn commit(&self, job: Encoded, slug: Option<String>) -> Result<Answer, MemoryError> {
+        let effect = self.shared.store.commit(job, self.queue_wait).await?;
         effect.into_result(self.name(), slug)
     }
 }
 
 impl Memory for Tenant {
     async fn allocate(&self, request: Allocate) -> Result<Answer, MemoryError> {
-        validate::allocate(&request, &self.shared.store.limits)?;
+        let limits = &self.shared.store.limits;
+        validate::allocate(&request, limits)?;
         let slug = request.slug.clone();
-        self.commit(Draft::allocate(request), self.known_or_new(), slug).await
+        self.commit(Encoded::allocate(&request, limits, self.known_or_new()), slug).await
     }
 
     async fn update(&self, id: Id, if_version: Option<Version>, patch: Patch) -> Result<Answer, MemoryError> {
         let limits = &self.shared.store.limits;
         validate::patch(&patch, limits)?;
-        let draft = Draft::update(id, if_version, patch, limits.attributes);
-        self.commit(draft, self.known()?, None).await
+        let job = Encoded::update(id, if_version, patch, limits, self.known()?);
+        self.commit(job, None).await
     }
 
     async fn delete(&self, request: impl Into<Delete> + Send) -> Result<Answer, MemoryError> {
-        let draft = Draft::delete(&request.into());
-        self.commit(draft, self.known()?, None).await
+        let job = Encoded::delete(&request.into(), &self.shared.store.limits, self.known()?);
+        self.commit(job, None).await
     }
 
     async fn get(&self, id: Id) -> Result<Arc<Record>, MemoryError> {
@@ -206,7 +202,7 @@ impl Memory for Tenant {
 #[derive(Clone, Debug)]
 pub struct View {
     value: Arc<TenantValue>,
-    limits: Arc<Store>,
+    store: Arc<Store>,
 }
 
 impl View {
@@ -268,7 +264,7 @@ impl View {
     }
 
     fn limits(&self) -> &Limits {
-        &self.limits.limits
+        &self.store.limits
     }
 }
 

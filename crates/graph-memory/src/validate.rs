@@ -110,21 +110,17 @@ fn importance(importance: Option<f32>) -> Checked {
 
 fn attributes(attributes: &Attributes, limits: &Limits) -> Checked {
     count("attributes", attributes.len(), limits.attributes)?;
-    let mut bytes = 0;
     for (name, value) in attributes.iter() {
         attribute_name(name, limits)?;
-        bytes += name.len();
         match value {
-            AttributeValue::Text(text) => {
-                bytes += text.len();
-                no_nul(format!("attributes[{name:?}]"), text)?;
-            }
+            AttributeValue::Text(text) => no_nul(format!("attributes[{name:?}]"), text)?,
             AttributeValue::Float(value) if !value.is_finite() => {
                 return Err(MemoryError::invalid(format!("attributes[{name:?}]"), Problem::NotFinite));
             }
-            _ => bytes += 8,
+            _ => {}
         }
     }
+    let bytes = attributes.bytes();
     if bytes > limits.attributes_bytes {
         let problem = Problem::TooLong { bytes, bytes_max: limits.attributes_bytes };
         return Err(MemoryError::invalid("attributes", problem));

@@ -8,15 +8,16 @@
 mod radix;
 #[cfg(not(steadfast_loom))]
 mod requests;
+#[cfg(not(steadfast_loom))]
 mod slugs;
 #[cfg(not(steadfast_loom))]
 mod tenant;
 
-pub(crate) use slugs::{SlugTable, fold};
-
 #[cfg(not(steadfast_loom))]
 pub(crate) use radix::Radix;
 #[cfg(not(steadfast_loom))]
-pub(crate) use requests::{Request, RequestWindow, Seen};
+pub(crate) use requests::{AGE_MS_MAX, Request, RequestWindow, Seen};
+#[cfg(not(steadfast_loom))]
+pub(crate) use slugs::{SlugTrie, fold};
 #[cfg(not(steadfast_loom))]
 pub(crate) use tenant::{Entry, TenantValue};

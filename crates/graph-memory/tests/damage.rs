@@ -8,6 +8,8 @@ mod simulated_disk;
 
 #[path = "damage/bits.rs"]
 mod bits;
+#[path = "damage/forgery.rs"]
+mod forgery;
 #[path = "damage/log.rs"]
 mod log;
 #[path = "damage/structure.rs"]

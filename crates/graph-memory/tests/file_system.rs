@@ -1,10 +1,13 @@
 //! The contract of `FileSystem`, run over the operating system's files and over the simulated disk. What the
-//! simulated disk keeps when it crashes is in [`crashes`].
+//! simulated disk keeps when it crashes is in [`crashes`]; what a store answers when its file system makes no segments, in
+//! [`refusals`].
 
 mod simulated_disk;
 
 #[path = "file_system/crashes.rs"]
 mod crashes;
+#[path = "file_system/refusals.rs"]
+mod refusals;
 
 use std::io;
 use std::path::Path;

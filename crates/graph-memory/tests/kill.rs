@@ -133,10 +133,10 @@ fn check(memory: &GraphMemory, told: &Told) -> u64 {
     };
     let mut recovered = BTreeMap::new();
     for record in view.records() {
-        let tag = tag(&record.text).to_owned();
+        let tag = tag(record.text()).to_owned();
         assert!(told.attempted.contains(&tag), "nobody asked for {tag}");
         let numbers: Vec<u64> = tag.split(['r', 'c', 'n']).filter_map(|number| number.parse().ok()).collect();
-        assert_eq!(record.text, text(numbers[0], numbers[1], numbers[2]));
+        assert_eq!(record.text(), text(numbers[0], numbers[1], numbers[2]));
         assert_eq!(recovered.insert(tag.clone(), record.id.get()), None, "{tag} is there twice");
     }
     for (tag, id) in &told.acknowledged {

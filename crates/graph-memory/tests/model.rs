@@ -8,7 +8,7 @@
 // tidy: long because the model and its state machine are one argument.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -126,13 +126,48 @@ struct Model {
     tenants: [ModelTenant; 2],
     last_seq: u64,
     log_ms: u64,
+    /// Tenants with remembered requests, and when some may be old.
+    remembering: VecDeque<(u64, usize)>,
+}
+
+/// A memory as the model has it.
+#[derive(Clone, Debug, PartialEq)]
+struct Remembered {
+    id: Id,
+    version: Version,
+    slug: Option<String>,
+    kind: String,
+    text: String,
+    attributes: Attributes,
+    importance: f32,
+    created_ms: u64,
+    updated_ms: u64,
+    seq: Seq,
+}
+
+impl From<&Record> for Remembered {
+    fn from(record: &Record) -> Self {
+        Self {
+            id: record.id,
+            version: record.version,
+            slug: record.slug().map(str::to_owned),
+            kind: record.kind().into(),
+            text: record.text().into(),
+            attributes: record.attributes(),
+            importance: record.importance(),
+            created_ms: record.created_ms,
+            updated_ms: record.updated_ms,
+            seq: record.seq,
+        }
+    }
 }
 
 #[derive(Default)]
 struct ModelTenant {
-    records: BTreeMap<u64, Record>,
+    records: BTreeMap<u64, Remembered>,
     created: u64,
-    requests: BTreeMap<RequestId, (Change, Result<Answer>)>,
+    /// With what came of it, and when.
+    requests: BTreeMap<RequestId, (Change, Result<Answer>, u64)>,
     horizon_ms: u64,
 }
 
@@ -150,7 +185,37 @@ impl Model {
         }
         self.last_seq += 1;
         self.log_ms = self.log_ms.max(clock_ms);
-        self.tenants[tenant].request(change, request_id, Seq::new(self.last_seq), self.log_ms)
+        self.forget_old_requests();
+        let none = self.tenants[tenant].requests.is_empty();
+        let answer = self.tenants[tenant].request(change, request_id, Seq::new(self.last_seq), self.log_ms);
+        if none && !self.tenants[tenant].requests.is_empty() {
+            self.remembering.push_back((self.log_ms + 10 * MINUTE_MS, tenant));
+        }
+        answer
+    }
+
+    /// With each command two requests, those issued first, of the tenant whose turn it is.
+    fn forget_old_requests(&mut self) {
+        let Some((due_ms, tenant)) = self.remembering.front().copied() else { return };
+        if due_ms > self.log_ms {
+            return;
+        }
+        let ModelTenant { requests, horizon_ms, .. } = &mut self.tenants[tenant];
+        for _ in 0..2 {
+            if let Some(first) = requests.first_entry()
+                && first.get().2 + 10 * MINUTE_MS <= self.log_ms
+            {
+                let (forgotten, _) = first.remove_entry();
+                *horizon_ms = (*horizon_ms).max(forgotten.issued_ms());
+            }
+        }
+        let first = requests.first_key_value();
+        if first.is_none_or(|(_, (.., done_ms))| done_ms + 10 * MINUTE_MS > self.log_ms) {
+            self.remembering.pop_front();
+            if first.is_some() {
+                self.remembering.push_back((self.log_ms + 10 * MINUTE_MS, tenant));
+            }
+        }
     }
 
     /// The tenant, which comes into being with its first memory.
@@ -169,10 +234,8 @@ impl ModelTenant {
         now_ms: u64,
     ) -> Result<Answer> {
         let Some(request_id) = request_id else { return self.change(change, seq, now_ms) };
-        self.horizon_ms = self.horizon_ms.max(now_ms - 10 * MINUTE_MS);
         let horizon_ms = self.horizon_ms;
-        self.requests.retain(|known, _| known.issued_ms() > horizon_ms);
-        if let Some((known, answer)) = self.requests.get(&request_id) {
+        if let Some((known, answer, _)) = self.requests.get(&request_id) {
             return if known == change {
                 answer.clone()
             } else {
@@ -186,7 +249,7 @@ impl ModelTenant {
             return Err(MemoryError::RequestIdFromFuture { request_id, now_ms });
         }
         let answer = self.change(change, seq, now_ms);
-        self.requests.insert(request_id, (change.clone(), answer.clone()));
+        self.requests.insert(request_id, (change.clone(), answer.clone(), now_ms));
         answer
     }
 
@@ -195,7 +258,7 @@ impl ModelTenant {
             Change::Allocate { text, slug, refuse } => {
                 let slug = slug.map(|slug| SLUGS[slug].0);
                 if let Some(slug) = slug
-                    && let Some(Record { id, version, slug: Some(known), .. }) = self.by_slug(slug)
+                    && let Some(Remembered { id, version, slug: Some(known), .. }) = self.by_slug(slug)
                 {
                     return if *refuse || known != slug {
                         Err(MemoryError::SlugTaken { slug: slug.into(), by: *id })
@@ -204,7 +267,7 @@ impl ModelTenant {
                     };
                 }
                 self.created += 1;
-                let record = Record {
+                let record = Remembered {
                     id: Id::new(self.created),
                     version: Version::new(1),
                     slug: slug.map(str::to_owned),
@@ -238,14 +301,14 @@ impl ModelTenant {
                 Ok(Answer { id: record.id, version: record.version, outcome: Outcome::Updated, seq })
             }
             Change::Delete { id, if_version } => {
-                let Record { id, version, .. } = *self.expect(*id, *if_version)?;
+                let Remembered { id, version, .. } = *self.expect(*id, *if_version)?;
                 self.records.remove(&id.get());
                 Ok(Answer { id, version, outcome: Outcome::Deleted, seq })
             }
         }
     }
 
-    fn expect(&mut self, id: u64, if_version: Option<u64>) -> Result<&mut Record> {
+    fn expect(&mut self, id: u64, if_version: Option<u64>) -> Result<&mut Remembered> {
         let unknown = MemoryError::UnknownId { id: Id::new(id) };
         let record = self.records.get_mut(&id).ok_or(unknown)?;
         match if_version.map(Version::new) {
@@ -257,7 +320,7 @@ impl ModelTenant {
         }
     }
 
-    fn by_slug(&self, slug: &str) -> Option<&Record> {
+    fn by_slug(&self, slug: &str) -> Option<&Remembered> {
         let compared = |slug: &str| SLUGS.iter().find(|(spelling, _)| *spelling == slug).unwrap().1;
         self.records
             .values()
@@ -391,7 +454,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (tenant(), 0..SLUGS.len()).prop_map(|(tenant, slug)| Step::GetBySlug(tenant, slug)),
         3 => (tenant(), 0..WORDS.len(), proptest::sample::select(vec![1_usize, 3, 10_000]))
             .prop_map(|(tenant, word, k)| Step::Search(tenant, word, k)),
-        1 => proptest::sample::select(vec![1, minute, 3 * minute, 9 * minute, -5 * minute])
+        1 => proptest::sample::select(vec![1, minute, 9 * minute, 10 * minute, 11 * minute, -5 * minute])
             .prop_map(Step::Tick),
         1 => (any::<bool>(), 0..2_usize)
             .prop_map(|(close, segments_ahead)| Step::Reopen { close, segments_ahead }),
@@ -479,7 +542,7 @@ impl<'a> Pair<'a> {
                 let expected = self.model.there(tenant);
                 let expected = expected.and_then(|tenant| tenant.records.get(&id).ok_or(unknown));
                 let found = self.tenants[tenant].get_blocking(Id::new(id));
-                assert_eq!(found.as_deref().map_err(Clone::clone), expected);
+                assert_eq!(found.as_deref().map(Remembered::from).map_err(Clone::clone), expected.cloned());
             }
             Step::GetBySlug(tenant, slug) => self.check_slug(tenant, SLUGS[slug].0),
             Step::Search(tenant, word, k) => self.check_search(tenant, WORDS[word], k),
@@ -548,7 +611,11 @@ impl<'a> Pair<'a> {
         let expected = self.model.there(tenant);
         let expected = expected.and_then(|tenant| tenant.by_slug(slug).ok_or(unknown));
         let found = self.tenants[tenant].get_by_slug_blocking(slug);
-        assert_eq!(found.as_deref().map_err(Clone::clone), expected, "{slug:?}");
+        assert_eq!(
+            found.as_deref().map(Remembered::from).map_err(Clone::clone),
+            expected.cloned(),
+            "{slug:?}"
+        );
     }
 
     fn check_search(&self, tenant: usize, word: &str, k: usize) {
@@ -562,7 +629,7 @@ impl<'a> Pair<'a> {
         let ids: BTreeSet<Id> = hits.hits.iter().map(|hit| hit.record.id).collect();
         assert!(ids.len() == hits.hits.len() && ids.is_subset(&holders), "{word}: {ids:?} of {holders:?}");
         for hit in &hits.hits {
-            assert_eq!(&*hit.record, &model.records[&hit.record.id.get()]);
+            assert_eq!(Remembered::from(&*hit.record), model.records[&hit.record.id.get()]);
         }
         let key = |at: usize| (-hits.hits[at].score, hits.hits[at].record.id);
         assert!((1..hits.hits.len()).all(|at| key(at - 1) < key(at)), "the order is wrong: {hits:?}");
@@ -577,7 +644,7 @@ impl<'a> Pair<'a> {
                     continue;
                 }
             };
-            let records: Vec<Record> = view.records().map(|record| (*record).clone()).collect();
+            let records: Vec<Remembered> = view.records().map(|record| Remembered::from(&*record)).collect();
             assert_eq!(records, model.records.values().cloned().collect::<Vec<_>>());
             let stats = view.stats();
             let slugs = model.records.values().filter(|record| record.slug.is_some()).count() as u64;
@@ -684,7 +751,7 @@ fn race<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
 }
 
 fn count_of(record: &Record) -> i64 {
-    match record.attributes.get("count") {
+    match record.attributes().get("count") {
         Some(AttributeValue::Int(count)) => *count,
         other => panic!("{other:?} is no count"),
     }
@@ -748,7 +815,7 @@ fn a_version_has_one_winner() {
         let found = Version::new(version.get() + 1);
         let refused = match acme.get_blocking(id) {
             Ok(record) => {
-                assert_eq!(record.kind, winners[0].to_string());
+                assert_eq!(record.kind(), winners[0].to_string());
                 MemoryError::VersionConflict { id, expected: version, found }
             }
             Err(_) => MemoryError::UnknownId { id },
@@ -791,7 +858,7 @@ fn a_slug_is_created_once_however_many_ask_for_it_and_in_whatever_spelling() {
             }
         }
         assert_eq!(
-            acme.get_by_slug_blocking(&format!("WANTED-{round}")).unwrap().text,
+            acme.get_by_slug_blocking(&format!("WANTED-{round}")).unwrap().text(),
             format!("by {winner}")
         );
     }
@@ -902,7 +969,8 @@ fn what_many_threads_did_replays_in_the_order_of_their_seqs() {
         assert_eq!(model.change(&change, seq, NOW_MS), Ok(answer), "{change:?}");
     }
     let same = |acme: &Tenant| {
-        let records = acme.view().unwrap().records().map(|record| (*record).clone()).collect::<Vec<_>>();
+        let view = acme.view().unwrap();
+        let records = view.records().map(|record| Remembered::from(&*record)).collect::<Vec<_>>();
         assert_eq!(records, model.records.values().cloned().collect::<Vec<_>>());
     };
     same(&acme);

@@ -224,7 +224,7 @@ impl Fixture {
 }
 
 fn texts(tenant: &Tenant) -> Vec<String> {
-    tenant.view().unwrap().records().map(|record| record.text.clone()).collect()
+    tenant.view().unwrap().records().map(|record| record.text().to_owned()).collect()
 }
 
 struct Unpark(std::thread::Thread);
@@ -441,7 +441,7 @@ fn every_change_waits_and_is_refused_alike_and_reads_go_on() {
         let Poll::Ready(answer) = caller.poll() else { panic!("it waits") };
         assert_overloaded(&answer);
     }
-    assert_eq!(store.acme.get_blocking(first).unwrap().text, "first");
+    assert_eq!(store.acme.get_blocking(first).unwrap().text(), "first");
     assert_eq!(store.acme.search_blocking(Search::new("first")).unwrap().hits.len(), 1);
     assert_eq!(store.acme.search_blocking(Search::new("inflight")).unwrap().matched, 0, "not yet durable");
     assert_eq!(store.acme.stats_blocking().unwrap().memories, 1);
@@ -450,7 +450,7 @@ fn every_change_waits_and_is_refused_alike_and_reads_go_on() {
     assert!(matches!(answer, Err(MemoryError::Invalid { .. })), "{answer:?}");
     store.gate.open();
     assert_all_created(callers);
-    assert_eq!(store.acme.get_blocking(first).unwrap().text, "first");
+    assert_eq!(store.acme.get_blocking(first).unwrap().text(), "first");
 }
 
 #[test]
@@ -582,8 +582,13 @@ fn under_lasting_overload_what_is_refused_never_happens_and_the_rest_does() {
     assert_eq!(done.len() + refused.len(), THREADS * CHANGES);
     drop(hasty);
     let check = |acme: &Tenant| {
-        let found: BTreeMap<Id, String> =
-            acme.view().unwrap().records().skip(1).map(|record| (record.id, record.text.clone())).collect();
+        let found: BTreeMap<Id, String> = acme
+            .view()
+            .unwrap()
+            .records()
+            .skip(1)
+            .map(|record| (record.id, record.text().to_owned()))
+            .collect();
         assert_eq!(found, done, "what is there isn't what was acknowledged");
     };
     check(&store.acme);
@@ -663,7 +668,7 @@ fn callers_that_leave_at_any_moment_lose_nothing_acknowledged_and_block_nobody()
         };
         let strangers: Vec<_> = found.iter().filter(|text| !known(text)).collect();
         assert!(strangers.is_empty(), "refused, and there all the same: {strangers:?}");
-        assert_eq!(acme.get_blocking(last.id).unwrap().text, "last");
+        assert_eq!(acme.get_blocking(last.id).unwrap().text(), "last");
         found
     };
     let before = check(&store.acme);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Attributes, Id, Seq, Version};
+use crate::{Attributes, Content, Id, Seq, Version};
 
 /// What became of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,22 +39,41 @@ pub struct Record {
     pub id: Id,
     /// Its version.
     pub version: Version,
-    /// The slug as it was written.
-    pub slug: Option<String>,
-    /// What sort of memory it is; may be empty.
-    pub kind: String,
-    /// What is remembered.
-    pub text: String,
-    /// Small named facts.
-    pub attributes: Attributes,
-    /// From 0 to 1.
-    pub importance: f32,
     /// When it was created, in Unix milliseconds of the log's clock, which never goes back.
     pub created_ms: u64,
     /// When this version was written, by the same clock.
     pub updated_ms: u64,
     /// Where in the log this version was written.
     pub seq: Seq,
+    /// What it says.
+    pub content: Content,
+}
+
+impl Record {
+    /// What is remembered.
+    pub fn text(&self) -> &str {
+        self.content.text()
+    }
+
+    /// What sort of memory it is; may be empty.
+    pub fn kind(&self) -> &str {
+        self.content.kind()
+    }
+
+    /// The slug as it was written.
+    pub fn slug(&self) -> Option<&str> {
+        self.content.slug()
+    }
+
+    /// Small named facts, copied out; [`Content::attribute`] reads one of them in place.
+    pub fn attributes(&self) -> Attributes {
+        self.content.attributes()
+    }
+
+    /// From 0 to 1.
+    pub fn importance(&self) -> f32 {
+        self.content.importance()
+    }
 }
 
 /// One memory that a search found.

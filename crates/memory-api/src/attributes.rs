@@ -119,6 +119,15 @@ impl Attributes {
         self.0.is_empty()
     }
 
+    /// How many bytes they are: names, and values, of which those that aren't text count 8.
+    pub fn bytes(&self) -> usize {
+        let value = |value: &AttributeValue| match value {
+            AttributeValue::Text(text) => text.len(),
+            _ => 8,
+        };
+        self.iter().map(|(name, of)| name.len() + value(of)).sum()
+    }
+
     fn position(&self, name: &str) -> Result<usize, usize> {
         // Mostly they come in order: then there is nothing to search.
         if self.0.last().is_none_or(|(last, _)| last.as_str() < name) {

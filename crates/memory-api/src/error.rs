@@ -143,6 +143,12 @@ pub enum MemoryError {
         /// What the operating system said.
         detail: String,
     },
+    /// The store could not make room on its disk, for another reason than that there is none: an I/O error, a missing permission, too many
+    /// open files, a file system that became read-only. Nothing was written and nothing was changed; the next command tries again.
+    StorageUnavailable {
+        /// What the operating system said.
+        detail: String,
+    },
     /// The store failed while the command was being written: it may or may not be found after reopening. Retry by request id.
     OutcomeUnknown {
         /// What failed.
@@ -162,7 +168,13 @@ impl MemoryError {
     ///
     /// `OutcomeUnknown` counts, for a request that has a request id: then it can't be done twice.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::StorageFull { .. } | Self::OutcomeUnknown { .. })
+        matches!(
+            self,
+            Self::Overloaded { .. }
+                | Self::StorageFull { .. }
+                | Self::StorageUnavailable { .. }
+                | Self::OutcomeUnknown { .. }
+        )
     }
 
     /// Whether it is certain that nothing was changed.
@@ -203,6 +215,9 @@ impl fmt::Display for MemoryError {
             }
             Self::Overloaded { retry_after } => write!(f, "overloaded, try again after {retry_after:?}"),
             Self::StorageFull { detail } => write!(f, "no room on the disk: {detail}"),
+            Self::StorageUnavailable { detail } => {
+                write!(f, "the disk could not be used, nothing was written: {detail}")
+            }
             Self::OutcomeUnknown { detail } => {
                 write!(f, "the command may or may not have been stored: {detail}")
             }

@@ -17,6 +17,7 @@
 
 mod answers;
 mod attributes;
+mod content;
 mod error;
 mod ids;
 mod limits;
@@ -25,6 +26,7 @@ mod requests;
 
 pub use answers::{Answer, Hit, Hits, Outcome, Record, TenantStats};
 pub use attributes::{AttributeValue, Attributes};
+pub use content::{AttributeRef, Content, ContentParts, MalformedContent};
 pub use error::{MemoryError, Problem};
 pub use ids::{Id, RequestId, Seq, Version};
 pub use limits::Limits;

@@ -19,7 +19,7 @@ pub struct Limits {
     pub attributes: usize,
     /// Bytes of an attribute's name; 128.
     pub attribute_name_bytes: usize,
-    /// Bytes of all attributes of one request together, names and values; 256 KiB.
+    /// Bytes of all attributes of one memory together, names and values; 256 KiB.
     pub attributes_bytes: usize,
     /// Bytes of a query's text; 1 MiB.
     pub query_bytes: usize,
@@ -29,6 +29,8 @@ pub struct Limits {
     pub k: usize,
     /// Bytes of a tenant's name; 64.
     pub tenant_bytes: usize,
+    /// Requests that a tenant remembers by their ids; 65 536. The oldest go first, and ids older than those are refused.
+    pub request_ids: usize,
     /// Tenants a store; 100 000.
     pub tenants: usize,
     /// Commands that wait to be committed; 16 384.
@@ -37,6 +39,8 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Callers that wait for a place in a full queue; 65 536. One more is refused at once.
     pub queue_waiters: usize,
+    /// Bytes of the commands of callers that wait for a place; 256 MiB. More is refused at once.
+    pub queue_waiting_bytes: usize,
     /// How long a caller waits for a place in a full queue unless it says otherwise; 5 s.
     pub queue_wait: Duration,
     /// Bytes that one write to the log may hold; 4 MiB. A command that is larger goes alone.
@@ -56,10 +60,12 @@ impl Default for Limits {
             query_words: 10_000,
             k: 10_000,
             tenant_bytes: 64,
+            request_ids: 65_536,
             tenants: 100_000,
             queue_commands: 16_384,
             queue_bytes: 64 << 20,
             queue_waiters: 65_536,
+            queue_waiting_bytes: 256 << 20,
             queue_wait: Duration::from_secs(5),
             batch_bytes: 4 << 20,
         }

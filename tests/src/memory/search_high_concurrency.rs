@@ -117,8 +117,8 @@ fn concept(number: usize) -> Allocate {
 /// The slug of the first hit for `searchable_<number>`.
 async fn first_hit<M: Memory>(memory: &M, number: usize) -> Result<String, MemoryError> {
     let hits = memory.search(Search::new(format!("searchable_{number}"))).await?;
-    let slug = hits.hits.first().and_then(|hit| hit.record.slug.clone());
-    Ok(slug.unwrap_or_else(|| "none".to_owned()))
+    let slug = hits.hits.first().and_then(|hit| hit.record.slug());
+    Ok(slug.unwrap_or("none").to_owned())
 }
 
 async fn check_first_hits<M: Memory>(memory: &M, when: &str, checks: &mut Checks) -> Result<(), Failure> {

@@ -104,10 +104,10 @@ impl Acknowledged {
     pub(crate) fn is(&self, record: &Record, request: &Allocate) -> bool {
         let Answer { id, version, seq, .. } = self.answer;
         (record.id, record.version, record.seq) == (id, version, seq)
-            && record.text == request.text
-            && record.slug == request.slug
-            && record.kind == request.kind
-            && record.attributes == request.attributes
+            && record.text() == request.text
+            && record.slug() == request.slug.as_deref()
+            && record.kind() == request.kind
+            && record.attributes() == request.attributes
     }
 }
 

@@ -11,7 +11,38 @@ use steadfast_graph_memory::Allocate;
 pub(crate) struct Rate {
     pub(crate) per_second: f64,
     pub(crate) per_sync: f64,
+    /// Processor time an operation, of all threads of this process.
+    pub(crate) processor: Duration,
     pub(crate) took: Duration,
+}
+
+impl Rate {
+    /// Of what [`run`] measured.
+    pub(crate) fn new(load: &Load, syncs: u64) -> Self {
+        Self {
+            per_second: load.count as f64 / load.took.as_secs_f64(),
+            per_sync: load.count as f64 / syncs as f64,
+            processor: load.processor.div_f64(load.count as f64),
+            took: load.took,
+        }
+    }
+}
+
+/// What a load did.
+pub(crate) struct Load {
+    pub(crate) count: usize,
+    pub(crate) took: Duration,
+    processor: Duration,
+}
+
+/// Processor time that this process has used; 0 where it can't be known.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The command's name, in parentheses, may hold anything; times in user and system mode are the 12th and 13th behind it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    // Linux counts in hundredths of a second towards programs, whatever its own tick.
+    Duration::from_millis(ticks * 10)
 }
 
 /// 20 words that are indexed, and attributes that fill up to 1 KiB.
@@ -19,7 +50,14 @@ pub(crate) fn request(number: usize) -> Allocate {
     let word = |i: usize| {
         // A few words are common and most are rare, as in a language.
         let rank = (number * 7919 + i * 104_729) % 10_007;
-        format!("w{}", rank * rank / 10_007)
+        // Letters alone: with digits a word would be indexed by its parts as well.
+        let mut rest = rank * rank / 10_007;
+        let letters = std::iter::from_fn(|| {
+            let letter = (rest > 0).then(|| char::from(b'a' + (rest % 26) as u8));
+            rest /= 26;
+            letter
+        });
+        "w".chars().chain(letters).collect::<String>()
     };
     let text = (0..20).map(word).collect::<Vec<_>>().join(" ");
     let rest = 1024 - text.len() - 40;
@@ -29,20 +67,23 @@ pub(crate) fn request(number: usize) -> Allocate {
         .attribute("detail", "b".repeat(rest - rest / 2))
 }
 
-/// Runs `width` tasks for `time` on two threads; returns how many operations were acknowledged, in what time.
-pub(crate) fn run<O, F>(width: usize, time: Duration, task: impl Fn(usize) -> O) -> (usize, Duration)
+/// Runs `width` tasks for `time` on two threads; counts acknowledged operations.
+pub(crate) fn run<O, F>(width: usize, time: Duration, task: impl Fn(usize) -> O) -> Load
 where
     O: Fn(usize) -> F + Send + 'static,
     F: Future<Output = ()> + Send,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let done = Arc::new(AtomicUsize::new(0));
+    let operations: Vec<_> = (0..width).map(task).collect();
+    let used = processor_time();
     let began = Instant::now();
     let end = began + time;
     runtime.block_on(async {
-        let tasks: Vec<_> = (0..width)
-            .map(|caller| {
-                let (operation, done) = (task(caller), Arc::clone(&done));
+        let tasks: Vec<_> = operations
+            .into_iter()
+            .map(|operation| {
+                let done = Arc::clone(&done);
                 tokio::spawn(async move {
                     let mut turn = 0;
                     while Instant::now() < end {
@@ -57,7 +98,8 @@ where
             task.await.expect("no task panicked");
         }
     });
-    (done.load(Ordering::Relaxed), began.elapsed())
+    let took = began.elapsed();
+    Load { count: done.load(Ordering::Relaxed), took, processor: processor_time().saturating_sub(used) }
 }
 
 /// "median (lowest–highest)".

@@ -3,21 +3,29 @@
 //! `cargo xtask bench commit [--seconds S] [--rounds N] [--callers N] [--dir DIR]`. Both sides get commands of 1 KiB from 1, 16 and
 //! 256 tasks on
 //! two runtime threads, and acknowledge after an `fdatasync`. The raw log shares no code with the store: see `raw.rs`.
+//! Rounds of up to 1 s find all files zero-filled; in longer ones the store fills segments while it is measured.
 //! Rounds alternate which side goes first; a round's ratio is of its own two figures; medians and ranges are printed.
 
 mod load;
 mod raw;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast_graph_memory::{Config, GraphMemory, Memory, StoreStats};
+use steadfast_graph_memory::{Config, GraphMemory, LogConfig, Memory, StoreStats};
 
 use load::{Rate, run, summary};
 
 /// As a server would have it; half of a busy committer's cost else is glibc's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The store's segments in a short round; half of them, 252 MiB, are used before more are made.
+const SEGMENT_BYTES: u64 = 32 << 20;
+const SEGMENTS: usize = 20;
+/// Longer rounds measure what a store does when segments are filled beside its writes all the time.
+const ROUND_MAX: Duration = Duration::from_secs(1);
 
 struct Arguments {
     seconds: f64,
@@ -80,10 +88,10 @@ fn main() {
     );
     println!();
     println!(
-        "callers |    raw log /s (range)          |      store /s (range)          | ratio (range)      | per sync raw, store"
+        "callers |    raw log /s (range)          |      store /s (range)          | ratio (range)      | per sync raw, store | processor µs raw, store"
     );
     println!(
-        "--------+--------------------------------+--------------------------------+--------------------+--------------------"
+        "--------+--------------------------------+--------------------------------+--------------------+---------------------+------------------------"
     );
     let time = Duration::from_secs_f64(arguments.seconds);
     let mut details = Vec::new();
@@ -113,13 +121,17 @@ fn main() {
             |rates: &[Rate]| summary(&rates.iter().map(|rate| rate.per_second).collect::<Vec<_>>(), 0);
         let per_sync =
             |rates: &[Rate]| rates.iter().map(|rate| rate.per_sync).sum::<f64>() / rates.len() as f64;
+        let processor = |rates: &[Rate]| {
+            rates.iter().map(|rate| rate.processor.as_secs_f64() * 1e6).sum::<f64>() / rates.len() as f64
+        };
+        let syncs = format!("{:.1}, {:.1}", per_sync(&raw), per_sync(&store));
         println!(
-            "{width:>7} | {:>30} | {:>30} | {:>18} | {:.1}, {:.1}",
+            "{width:>7} | {:>30} | {:>30} | {:>18} | {syncs:>19} | {:.1}, {:.1}",
             rates(&raw),
             rates(&store),
             summary(&ratios, 2),
-            per_sync(&raw),
-            per_sync(&store),
+            processor(&raw),
+            processor(&store),
         );
         details.extend(stats.map(|(figures, rate)| (width, figures, rate)));
     }
@@ -151,17 +163,22 @@ fn print_time(width: usize, stats: &StoreStats, rate: &Rate) {
 /// Allocations with all that belongs to them: 20 indexed words, attributes up to 1 KiB.
 fn measure_store(dir: &Path, width: usize, time: Duration) -> (Rate, StoreStats) {
     let dir = dir.join("store");
-    let memory = GraphMemory::open_blocking(&dir, Config::default()).expect("a store");
+    // As many segments as a round uses, ready before the clock starts, as the raw log's file is.
+    let ahead = if time > ROUND_MAX { 2 } else { SEGMENTS };
+    let config = Config::default().log(LogConfig::new(SEGMENT_BYTES, ahead));
+    let memory = GraphMemory::open_blocking(&dir, config).expect("a store");
     let tenant = memory.tenant("bench").expect("a good name");
     tenant.allocate_blocking(load::request(0)).expect("a tenant");
-    // The raw log's file is ready before the clock starts; so are the store's first segments.
-    std::thread::sleep(Duration::from_millis(300));
+    // Made before the clock starts, as the raw log's command is.
+    let requests: Arc<[_]> = (0..256).map(load::request).collect();
+    while std::fs::read_dir(dir.join("log")).expect("the log's directory").count() <= ahead {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let before = memory.stats();
-    let (count, took) = run(width, time, |caller| {
-        let tenant = tenant.clone();
-        let requests: Vec<_> = (0..16).map(|i| load::request(caller * 16 + i)).collect();
+    let load = run(width, time, |caller| {
+        let (tenant, requests) = (tenant.clone(), Arc::clone(&requests));
         move |turn| {
-            let (tenant, request) = (tenant.clone(), requests[turn % 16].clone());
+            let (tenant, request) = (tenant.clone(), requests[(caller + turn) % requests.len()].clone());
             async move {
                 tenant.allocate(request).await.expect("acknowledged");
             }
@@ -172,12 +189,15 @@ fn measure_store(dir: &Path, width: usize, time: Duration) -> (Rate, StoreStats)
     stats.time.encode -= before.time.encode;
     stats.time.write -= before.time.write;
     stats.time.segment -= before.time.segment;
-    assert_eq!(stats.last_seq.get(), before.last_seq.get() + count as u64, "every command was logged once");
+    assert_eq!(
+        stats.last_seq.get(),
+        before.last_seq.get() + load.count as u64,
+        "every command was logged once"
+    );
     drop(tenant);
     memory.close_blocking().expect("closed");
     drop(memory);
     std::fs::remove_dir_all(dir).expect("removed");
-    let rate =
-        Rate { per_second: count as f64 / took.as_secs_f64(), per_sync: count as f64 / syncs as f64, took };
+    let rate = Rate::new(&load, syncs);
     (rate, stats)
 }

@@ -160,13 +160,12 @@ pub(crate) fn measure(dir: &Path, width: usize, time: Duration) -> Rate {
         let (queue, syncs) = (Arc::clone(&queue), Arc::clone(&syncs));
         std::thread::spawn(move || syncs.store(queue.serve(&file), Ordering::Relaxed))
     };
-    let (count, took) = run(width, time, |_| {
+    let load = run(width, time, |_| {
         let (queue, command) = (Arc::clone(&queue), vec![7; COMMAND_BYTES]);
         move |_| queue.append(command.clone())
     });
     queue.waiting.lock().expect("no panic").closed = true;
     queue.work.notify_one();
     log.join().expect("no panic");
-    let syncs = syncs.load(Ordering::Relaxed);
-    Rate { per_second: count as f64 / took.as_secs_f64(), per_sync: count as f64 / syncs as f64, took }
+    Rate::new(&load, syncs.load(Ordering::Relaxed) as u64)
 }

@@ -49,7 +49,7 @@ struct World {
 
 impl World {
     fn new(jobs: usize, waiters: usize) -> Self {
-        let handoff = Arc::new(Handoff::new(Bounds { jobs, bytes: 100, waiters }));
+        let handoff = Arc::new(Handoff::new(Bounds { jobs, bytes: 100, waiters, waiting_bytes: 100 }));
         Self { handoff, durable: Arc::new(AtomicUsize::new(0)), published: Arc::new(AtomicUsize::new(0)) }
     }
 

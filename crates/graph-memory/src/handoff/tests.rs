@@ -38,7 +38,7 @@ impl Stages for Doubling {
 }
 
 fn handoff(jobs: usize, bytes: usize, waiters: usize) -> Arc<Handoff<u32, u32>> {
-    Arc::new(Handoff::new(Bounds { jobs, bytes, waiters }))
+    Arc::new(Handoff::new(Bounds { jobs, bytes, waiters, waiting_bytes: 1 << 20 }))
 }
 
 fn soon() -> Instant {
@@ -151,6 +151,32 @@ fn who_leaves_the_line_is_not_served_and_who_leaves_the_queue_is() {
     let mut stages = Doubling::default();
     serve_rest(&handoff, &mut stages);
     assert_eq!(stages.applied, [1, 3]);
+}
+
+#[test]
+fn bytes_in_the_line_are_bounded_and_come_back_however_they_leave() {
+    let bounds = Bounds { jobs: 1, bytes: 1000, waiters: 10, waiting_bytes: 100 };
+    let handoff = Arc::new(Handoff::<u32, u32>::new(bounds));
+    let _queued = Handoff::submit(&handoff, 1, 1000, soon);
+    // The first may be larger than the line.
+    let large = Handoff::submit(&handoff, 2, 101, soon);
+    let refused = |bytes| {
+        let mut ticket = Handoff::submit(&handoff, 9, bytes, soon);
+        matches!(ready(&mut ticket), Some(Reply::Overloaded { .. }))
+    };
+    assert!(refused(1));
+    drop(large);
+    let _waits = Handoff::submit(&handoff, 3, 60, soon);
+    let expires = Handoff::submit(&handoff, 4, 40, Instant::now);
+    assert!(refused(1));
+    handoff.expire(Instant::now());
+    drop(expires);
+    let _last = Handoff::submit(&handoff, 5, 40, soon);
+    assert!(refused(1));
+    let mut stages = Doubling::default();
+    serve_rest(&handoff, &mut stages);
+    assert_eq!(stages.applied, [1, 3, 5]);
+    assert_eq!(handoff.waiting(), (0, 0));
 }
 
 #[test]

@@ -118,7 +118,8 @@ impl FileLog {
         let taken = Instant::now();
         // The marker that ends a segment may have moved the chain.
         let header = BatchHeader { chain: self.position.chain, ..header };
-        let chain = finish_batch(&mut self.buffer, self.buffer_start + PAGE_BYTES, header);
+        let chain =
+            finish_batch(self.position.store_id, &mut self.buffer, self.buffer_start + PAGE_BYTES, header);
         self.buffer.resize(
             (self.buffer.len() - self.buffer_start).next_multiple_of(PAGE_BYTES) + self.buffer_start,
             0,
@@ -154,7 +155,7 @@ impl FileLog {
 
     /// Ends the current segment and begins the next; its header stands in the buffer's first bytes then.
     fn next_segment(&mut self, time_ms: u64) -> Result<(), AppendError> {
-        let next = self.segments.take().map_err(AppendError::NoRoom)?;
+        let next = self.segments.take().map_err(AppendError::before_writing)?;
         if let Some(current) = &mut self.current {
             let mut marker = vec![0; HEADER_BYTES];
             let header = BatchHeader {
@@ -167,7 +168,7 @@ impl FileLog {
                 epoch: self.position.epoch,
                 chain: self.position.chain,
             };
-            let chain = finish_batch(&mut marker, 0, header);
+            let chain = finish_batch(self.position.store_id, &mut marker, 0, header);
             marker.resize(PAGE_BYTES, 0);
             current.write(&marker).map_err(AppendError::Unknown)?;
             self.stats.batches += 1;
@@ -205,17 +206,19 @@ impl Log for FileLog {
     fn append(
         &mut self,
         time_ms: u64,
-        commands: &mut dyn Iterator<Item = &[u8]>,
+        commands: &mut dyn Iterator<Item = [&[u8]; 2]>,
     ) -> Result<usize, AppendError> {
         let begun = Instant::now();
         self.begin_batch();
         let mut count = 0;
-        for command in commands {
-            if count > 0 && self.body_bytes() + LENGTH_BYTES + command.len() > self.batch_bytes_max {
+        for [head, rest] in commands {
+            let length = head.len() + rest.len();
+            if count > 0 && self.body_bytes() + LENGTH_BYTES + length > self.batch_bytes_max {
                 break;
             }
-            self.buffer.extend((command.len() as u32).to_le_bytes());
-            self.buffer.extend(command);
+            self.buffer.extend((length as u32).to_le_bytes());
+            self.buffer.extend(head);
+            self.buffer.extend(rest);
             count += 1;
         }
         self.stats.encode_ns += begun.elapsed().as_nanos() as u64;
@@ -235,11 +238,9 @@ impl Log for FileLog {
         self.command_bytes_max
     }
 
-    fn close(&mut self) -> io::Result<()> {
+    fn close(&mut self) -> Result<(), AppendError> {
         self.begin_batch();
-        self.write_batch(Kind::Closed, 0, self.position.time_ms).map_err(|error| match error {
-            AppendError::NoRoom(error) | AppendError::Unknown(error) => error,
-        })
+        self.write_batch(Kind::Closed, 0, self.position.time_ms)
     }
 
     fn stats(&self) -> LogStats {

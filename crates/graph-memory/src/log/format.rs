@@ -2,8 +2,11 @@
 //!
 //! All numbers are little-endian. A segment is its header and then batches, each of which begins a page of
 //! [`PAGE_BYTES`]; what is left of a page is zero. A header of either kind is [`HEADER_BYTES`] long, ends with a CRC-32C over
-//! what is before it and with the byte [`END`], which is not 0. A batch is a header, a body, and a footer: the chain hash,
+//! the store's id and what is before it, and with the byte [`END`], which is not 0. A batch is a header, a body, and a footer: the chain hash,
 //! whose last byte is [`END`] as well. So what is behind a tear, being 0, shows at the end of each part.
+//!
+//! The store's id is the key of the headers: 128 random bits that no tenant learns. A header proves something when it stands
+//! behind a tear, and the bodies there hold what tenants chose. So they must not be able to make one up.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -24,6 +27,8 @@ pub(crate) const SECTOR_BYTES: usize = 512;
 /// Each batch begins at a multiple of this, so no write touches a page that holds acknowledged bytes, and the
 /// operating system's cache can be left out.
 pub(crate) const PAGE_BYTES: usize = 4096;
+/// The largest number of a segment that its header has room for.
+pub(crate) const SEGMENT_NUMBER_MAX: u64 = (1 << 24) - 1;
 /// The last byte of headers and footers.
 const END: u8 = 0xA5;
 
@@ -114,24 +119,29 @@ impl BatchHeader {
 /// What the bytes at a place where a header should be are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read<T> {
-    /// A header whose CRC is right.
+    /// A header whose CRC is right for the store.
     Header(T),
     /// Nothing but zeros.
     Zeros,
-    /// A header whose CRC is right, of a format or a kind that this version doesn't know.
+    /// A header whose CRC is right for the store, of a format or a kind that this version doesn't know.
     Newer(u32),
     /// Anything else.
     Other,
 }
 
-fn seal(bytes: &mut [u8; HEADER_BYTES]) {
-    let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 5]);
+/// The CRC of a header, of which all but the last five bytes count, in the store of this id.
+fn header_crc(store_id: u128, bytes: &[u8; HEADER_BYTES]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&store_id.to_le_bytes()), &bytes[..HEADER_BYTES - 5])
+}
+
+fn seal(store_id: u128, bytes: &mut [u8; HEADER_BYTES]) {
+    let crc = header_crc(store_id, bytes);
     bytes[HEADER_BYTES - 5..HEADER_BYTES - 1].copy_from_slice(&crc.to_le_bytes());
     bytes[HEADER_BYTES - 1] = END;
 }
 
-fn is_sealed(bytes: &[u8; HEADER_BYTES]) -> bool {
-    let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 5]);
+fn is_sealed(store_id: u128, bytes: &[u8; HEADER_BYTES]) -> bool {
+    let crc = header_crc(store_id, bytes);
     bytes[HEADER_BYTES - 5..HEADER_BYTES - 1] == crc.to_le_bytes() && bytes[HEADER_BYTES - 1] == END
 }
 
@@ -141,24 +151,31 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 
 impl SegmentHeader {
     pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        debug_assert!(
+            self.number <= SEGMENT_NUMBER_MAX && self.bytes < 1 << 40,
+            "the fields are wide enough"
+        );
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&self.format.to_le_bytes());
-        // Less than 2^24 segments: the number takes three bytes, the length five.
+        // The number takes three bytes, the length five.
         bytes[12..15].copy_from_slice(&self.number.to_le_bytes()[..3]);
         bytes[15..20].copy_from_slice(&self.bytes.to_le_bytes()[..5]);
         bytes[20..36].copy_from_slice(&self.store_id.to_le_bytes());
         bytes[36..44].copy_from_slice(&self.first_seq.to_le_bytes());
         bytes[44..52].copy_from_slice(&self.chain.0.to_le_bytes());
-        seal(&mut bytes);
+        seal(self.store_id, &mut bytes);
         bytes
     }
 
+    /// The header, of whichever store: its CRC is checked with the id in it, and the caller compares that one. So a
+    /// foreign segment is told from a damaged one. Tenants' bytes never stand where a segment begins.
     pub(crate) fn read(bytes: &[u8; HEADER_BYTES]) -> Read<Self> {
         if *bytes == [0; HEADER_BYTES] {
             return Read::Zeros;
         }
-        if bytes[..8] != SEGMENT_MAGIC || !is_sealed(bytes) {
+        let store_id = u128::from_le_bytes(number(bytes, 20));
+        if bytes[..8] != SEGMENT_MAGIC || !is_sealed(store_id, bytes) {
             return Read::Other;
         }
         let format = u32::from_le_bytes(number(bytes, 8));
@@ -174,7 +191,7 @@ impl SegmentHeader {
             format,
             number: short(12, 3),
             bytes: short(15, 5),
-            store_id: u128::from_le_bytes(number(bytes, 20)),
+            store_id,
             first_seq: u64::from_le_bytes(number(bytes, 36)),
             chain: Chain(u64::from_le_bytes(number(bytes, 44))),
         })
@@ -182,7 +199,7 @@ impl SegmentHeader {
 }
 
 impl BatchHeader {
-    fn to_bytes(self, body_crc: u32) -> [u8; HEADER_BYTES] {
+    fn to_bytes(self, store_id: u128, body_crc: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..4].copy_from_slice(&BATCH_MAGIC);
         bytes[4..6].copy_from_slice(&(self.kind as u16).to_le_bytes());
@@ -194,16 +211,16 @@ impl BatchHeader {
         bytes[38..42].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[42..50].copy_from_slice(&self.chain.0.to_le_bytes());
         bytes[50..54].copy_from_slice(&body_crc.to_le_bytes());
-        seal(&mut bytes);
+        seal(store_id, &mut bytes);
         bytes
     }
 
-    /// The header, and the CRC that the body should have.
-    pub(crate) fn read(bytes: &[u8; HEADER_BYTES]) -> Read<(Self, u32)> {
+    /// The header, if it was written for the store of this id, and the CRC that the body should have.
+    pub(crate) fn read(store_id: u128, bytes: &[u8; HEADER_BYTES]) -> Read<(Self, u32)> {
         if *bytes == [0; HEADER_BYTES] {
             return Read::Zeros;
         }
-        if bytes[..4] != BATCH_MAGIC || !is_sealed(bytes) {
+        if bytes[..4] != BATCH_MAGIC || !is_sealed(store_id, bytes) {
             return Read::Other;
         }
         let kind = u16::from_le_bytes(number(bytes, 4));
@@ -226,12 +243,17 @@ impl BatchHeader {
 
 /// Finishes a batch in `buffer`, which holds room for a header from `start` on and behind that the body.
 /// The header's `body_bytes` is set here. Returns the chain after it.
-pub(crate) fn finish_batch(buffer: &mut Vec<u8>, start: usize, mut header: BatchHeader) -> Chain {
+pub(crate) fn finish_batch(
+    store_id: u128,
+    buffer: &mut Vec<u8>,
+    start: usize,
+    mut header: BatchHeader,
+) -> Chain {
     let body = start + HEADER_BYTES;
     header.body_bytes = (buffer.len() - body) as u32;
     buffer.resize(start + header.total_bytes() - FOOTER_BYTES, 0);
     let crc = crc32c::crc32c(&buffer[body..]);
-    buffer[start..body].copy_from_slice(&header.to_bytes(crc));
+    buffer[start..body].copy_from_slice(&header.to_bytes(store_id, crc));
     let chain = header.chain.next(&buffer[start..]);
     buffer.extend(chain.0.to_le_bytes());
     chain
@@ -298,6 +320,8 @@ pub(crate) fn zeros_from(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    const STORE_ID: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+
     fn header() -> BatchHeader {
         BatchHeader {
             kind: Kind::Commands,
@@ -317,12 +341,14 @@ mod tests {
             bytes.extend((command.len() as u32).to_le_bytes());
             bytes.extend(command);
         }
-        finish_batch(&mut bytes, 0, header());
+        finish_batch(STORE_ID, &mut bytes, 0, header());
         bytes
     }
 
     fn read(bytes: &[u8]) -> Option<(BatchHeader, Chain)> {
-        let Read::Header((header, crc)) = BatchHeader::read(bytes.first_chunk()?) else { return None };
+        let Read::Header((header, crc)) = BatchHeader::read(STORE_ID, bytes.first_chunk()?) else {
+            return None;
+        };
         Some((header, check_batch(bytes.get(..header.total_bytes())?, &header, crc).ok()?))
     }
 
@@ -344,6 +370,21 @@ mod tests {
             assert_eq!(read(&flipped), None, "bit {bit}");
             assert!(!looks_torn(&flipped[..HEADER_BYTES], 0) && !looks_torn(&flipped, 0), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_header_of_another_store_is_none() {
+        let bytes = batch();
+        let head = bytes.first_chunk().unwrap();
+        assert!(matches!(BatchHeader::read(STORE_ID, head), Read::Header(_)));
+        for bit in 0..128 {
+            assert_eq!(BatchHeader::read(STORE_ID ^ 1 << bit, head), Read::Other, "bit {bit}");
+        }
+        // Nor is one that anybody could have made, of what is in it alone.
+        let mut unkeyed = *head;
+        let crc = crc32c::crc32c(&unkeyed[..59]);
+        unkeyed[59..63].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(BatchHeader::read(STORE_ID, &unkeyed), Read::Other);
     }
 
     #[test]
@@ -377,7 +418,7 @@ mod tests {
     fn lengths_that_do_not_fit_are_no_commands() {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes.extend(u32::MAX.to_le_bytes());
-        finish_batch(&mut bytes, 0, BatchHeader { count: 1, ..header() });
+        finish_batch(STORE_ID, &mut bytes, 0, BatchHeader { count: 1, ..header() });
         let (read, _) = read(&bytes).unwrap();
         assert_eq!(commands(&bytes, &read), None);
     }

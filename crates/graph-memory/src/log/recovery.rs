@@ -4,7 +4,8 @@
 //! when the power went, into space that was zero, so
 //! - what follows the last whole batch may be zeros, or a batch of which some sectors or the end are still zero: a tear,
 //!   never acknowledged, which is overwritten with zeros;
-//! - a batch that is there in all its sectors and still wrong, or anything right behind something wrong, is damage;
+//! - a batch that is there in all its sectors and still wrong, or anything right behind something wrong, is damage; what is
+//!   right is told by CRCs that only this store can make, since tenants choose most of the bytes;
 //! - after a `Closed` marker only the marker of the next opening can be torn.
 
 use std::collections::VecDeque;
@@ -16,11 +17,11 @@ use steadfast_memory_api::Seq;
 
 use super::file_log::{Current, FileLog, Position};
 use super::format::{
-    BatchHeader, Broken, Chain, FORMAT, HEADER_BYTES, Kind, MARKER_BYTES, PAGE_BYTES, Read, SegmentHeader,
-    check_batch, commands, looks_torn, zeros_from,
+    BatchHeader, Broken, Chain, FORMAT, HEADER_BYTES, Kind, LENGTH_BYTES, MARKER_BYTES, PAGE_BYTES, Read,
+    SegmentHeader, check_batch, commands, looks_torn, zeros_from,
 };
 use super::segments::{Layout, Prepared, Segments};
-use super::{AppendError, store_file};
+use super::store_file;
 use crate::command::Undecodable;
 use crate::config::{Config, Progress};
 use crate::error::OpenError;
@@ -38,8 +39,9 @@ pub struct Recovery {
     pub last_seq: Seq,
     /// Whether the store had been closed in good order, or is new.
     pub clean: bool,
-    /// What was cut off the log's end, if anything was.
-    pub cut: Option<TornTail>,
+    /// What was cut off behind the log's end, in the order of the segments; empty if nothing was. More than one only if bits have turned
+    /// in segments where nothing had been written.
+    pub cut: Vec<TornTail>,
     /// How often the store has been opened, this time included.
     pub epoch: u32,
 }
@@ -75,12 +77,15 @@ impl FileLog {
         let known_id = store_file::read(&**file_system, dir)?;
         let create = OpenError::io(&layout.dir, "create");
         file_system.create_dir_all(&layout.dir).map_err(create)?;
-        let numbers = segment_numbers(&layout, known_id.is_some())?;
+        let (numbers, missing) = segment_numbers(&layout, known_id.is_some())?;
         sync_names(&**file_system, &[dir, &layout.dir])?;
 
         let store_id = known_id.unwrap_or_else(new_store_id);
         let mut reader = Reader::new(&layout, store_id, known_id.is_some(), config);
         let tail = reader.read(&numbers, visit)?;
+        if let Some(number) = missing {
+            return Err(reader.damaged(number, 0, "the segment is missing"));
+        }
         if known_id.is_some() && reader.batches == 0 {
             return Err(reader.damaged(1, 0, "the log is empty, but the store has been open before"));
         }
@@ -90,11 +95,8 @@ impl FileLog {
         let segments = Segments::new(layout.clone(), tail.found, tail.next, config.log.segments_ahead)
             .map_err(OpenError::io(&layout.dir, "start the thread that prepares segments in"))?;
         let mut log = Self::new(segments, &layout, tail.current, position, config.limits.batch_bytes);
-        log.mark_opened(config.clock.now_ms()).map_err(|error| match error {
-            AppendError::NoRoom(error) | AppendError::Unknown(error) => {
-                OpenError::io(&layout.dir, "write to")(error)
-            }
-        })?;
+        log.mark_opened(config.clock.now_ms())
+            .map_err(|error| OpenError::io(&layout.dir, "write to")(error.into_io()))?;
         if known_id.is_none() {
             store_file::write(&**file_system, dir, position.store_id)?;
         }
@@ -102,7 +104,7 @@ impl FileLog {
             commands: position.last_seq,
             batches: reader.batches,
             last_seq: Seq::new(position.last_seq),
-            clean: matches!(reader.last_kind, None | Some(Kind::Closed)) && reader.cut.is_none(),
+            clean: matches!(reader.last_kind, None | Some(Kind::Closed)) && reader.cut.is_empty(),
             cut: reader.cut,
             epoch: position.epoch + 1,
         };
@@ -123,8 +125,9 @@ fn sync_names(file_system: &dyn FileSystem, dirs: &[&Path]) -> Result<(), OpenEr
     }
 }
 
-/// The numbers of the segments that are there: 1, 2, … without a gap.
-fn segment_numbers(layout: &Layout, store_is_known: bool) -> Result<Vec<u64>, OpenError> {
+/// The numbers of the segments that are there, 1, 2, … up to the first gap; and the number that is missing, if there is a gap or if
+/// a store that has been open before has no segment.
+fn segment_numbers(layout: &Layout, store_is_known: bool) -> Result<(Vec<u64>, Option<u64>), OpenError> {
     let dir = &layout.dir;
     let names = layout.file_system.list(dir).map_err(OpenError::io(dir, "list"))?;
     for name in names.iter().filter(|name| Layout::is_temporary(name)) {
@@ -133,22 +136,13 @@ fn segment_numbers(layout: &Layout, store_is_known: bool) -> Result<Vec<u64>, Op
     }
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| Layout::number(name)).collect();
     numbers.sort_unstable();
-    let missing = |number: u64| OpenError::Damaged {
-        file: layout.path(number),
-        offset: 0,
-        seq: Seq::new(0),
-        detail: "the segment is missing".into(),
-    };
-    if numbers.is_empty() && store_is_known {
-        return Err(missing(1));
-    }
-    match numbers.iter().zip(1..).find(|(found, expected)| **found != *expected) {
-        Some((_, expected)) => Err(missing(expected)),
-        None => Ok(numbers),
-    }
+    let before_gap = numbers.iter().zip(1..).take_while(|(found, expected)| **found == *expected).count();
+    let is_missing = before_gap < numbers.len() || numbers.is_empty() && store_is_known;
+    numbers.truncate(before_gap);
+    Ok((numbers, is_missing.then_some(before_gap as u64 + 1)))
 }
 
-/// 128 bits that no other store has, from the operating system's seeds of std's hash maps.
+/// 128 bits that no other store has and that nobody can foresee, from the operating system's seeds of std's hash maps.
 fn new_store_id() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
@@ -163,7 +157,7 @@ struct Reader<'a> {
     position: Position,
     batches: u64,
     last_kind: Option<Kind>,
-    cut: Option<TornTail>,
+    cut: Vec<TornTail>,
     last_write: Option<LastWrite>,
     /// Segment, offset and length of what is to be overwritten with zeros, once it is sure that nothing is damaged.
     tails: Vec<(u64, usize, usize)>,
@@ -205,7 +199,7 @@ impl<'a> Reader<'a> {
             position,
             batches: 0,
             last_kind: None,
-            cut: None,
+            cut: Vec::new(),
             last_write: None,
             tails: Vec::new(),
         }
@@ -221,7 +215,10 @@ impl<'a> Reader<'a> {
         let mut bytes = Vec::new();
         for &number in numbers {
             let (file, length) = self.open(number)?;
-            bytes.resize(length as usize, 0);
+            if bytes.len() < length as usize {
+                bytes = vec![0; length as usize];
+            }
+            bytes.truncate(length as usize);
             let path = self.layout.path(number);
             let read = file.read_at(&mut bytes, 0).map_err(OpenError::io(&path, "read"))?;
             bytes.truncate(read);
@@ -302,7 +299,7 @@ impl<'a> Reader<'a> {
                     "the segment is full and doesn't tell where the log goes on",
                 ));
             };
-            let (header, body_crc) = match BatchHeader::read(head) {
+            let (header, body_crc) = match BatchHeader::read(self.position.store_id, head) {
                 Read::Header(header) => header,
                 Read::Newer(kind) => {
                     return Err(self.damaged(number, offset, format!("a batch of the unknown kind {kind}")));
@@ -446,7 +443,8 @@ impl<'a> Reader<'a> {
                 "a header is wrong in a way that no interrupted write explains",
             ));
         }
-        let second = bytes.get(PAGE_BYTES..).and_then(<[u8]>::first_chunk).map(BatchHeader::read);
+        let second = bytes.get(PAGE_BYTES..).and_then(<[u8]>::first_chunk);
+        let second = second.map(|head| BatchHeader::read(self.position.store_id, head));
         let from = match second {
             // A segment's header and its first batch are one write.
             Some(Read::Header((first, _))) if offset == 0 => PAGE_BYTES + first.total_bytes(),
@@ -480,10 +478,16 @@ impl<'a> Reader<'a> {
         self.check_rest(number, bytes, offset, end)
     }
 
-    /// What is torn at `offset` may be cut only if nothing proves that it had been whole: no header behind it, and
+    /// What is torn at `offset` may be cut only if nothing proves that it had been whole: no later header behind it, and
     /// no clean close before it.
     fn check_rest(&self, number: u64, bytes: &[u8], offset: usize, from: usize) -> Result<(), OpenError> {
         let end = offset + zeros_from(&bytes[offset..]);
+        // Without the store's id no header can be told from one that a tenant made up. But then only the first write
+        // can be torn: the file that tells the id is written before the second.
+        if !self.store_is_known && end > offset + PAGE_BYTES + MARKER_BYTES {
+            let detail = "the first segment's header is wrong, and nothing else tells which store this is";
+            return Err(self.damaged(number, offset, detail));
+        }
         if self.last_kind == Some(Kind::Closed) && end > offset + MARKER_BYTES {
             return Err(self.damaged(
                 number,
@@ -491,7 +495,10 @@ impl<'a> Reader<'a> {
                 "there is something behind the end of a store that was closed",
             ));
         }
-        if let Some(later) = find_batch(&bytes[..end], from) {
+        let later = headers(self.position.store_id, &bytes[..end], from).find(|(at, header)| {
+            header.is_none_or(|header| self.may_follow(&header, offset, *at, bytes.len()))
+        });
+        if let Some((later, _)) = later {
             return Err(self.damaged(
                 number,
                 offset,
@@ -499,6 +506,21 @@ impl<'a> Reader<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a batch at `at`, in a segment of so many bytes, can have been written after one that was begun at `offset`, where the right ones
+    /// end. Each batch between takes a page and each command in them its length.
+    fn may_follow(&self, header: &BatchHeader, offset: usize, at: usize, segment_bytes: usize) -> bool {
+        let position = &self.position;
+        let (pages, commands) = ((at - offset) / PAGE_BYTES, (at - offset) / LENGTH_BYTES);
+        let seqs = position.last_seq + 1..=position.last_seq + 1 + commands as u64;
+        let epochs = position.epoch..=position.epoch + pages as u32 + 1;
+        seqs.contains(&header.first_seq)
+            && header.watermark == header.first_seq - 1
+            && epochs.contains(&header.epoch)
+            && header.time_ms >= position.time_ms
+            && (header.kind == Kind::Commands) == (header.count > 0)
+            && header.total_bytes() <= segment_bytes - at
     }
 
     /// What is torn from `offset` on is to be cut.
@@ -516,7 +538,7 @@ impl<'a> Reader<'a> {
             let file = self.layout.file_system.open(&path).map_err(OpenError::io(&path, "open"))?;
             file.write_durably_at(&vec![0; length], offset as u64)
                 .map_err(OpenError::io(&path, "cut the torn tail of"))?;
-            self.cut = Some(TornTail { file: path, offset: offset as u64, bytes: length as u64 });
+            self.cut.push(TornTail { file: path, offset: offset as u64, bytes: length as u64 });
         }
         Ok(())
     }
@@ -533,8 +555,10 @@ impl<'a> Reader<'a> {
         if length > 0 {
             let is_header =
                 bytes.first_chunk().is_some_and(|head| matches!(SegmentHeader::read(head), Read::Header(_)));
-            if is_header || find_batch(&bytes[..length], 0).is_some() {
-                return Err(self.damaged(number, 0, "the segment holds batches, but the log ends before it"));
+            let holds_batch = headers(self.position.store_id, &bytes[..length], 0).next().is_some();
+            // Without the store's id nothing can be said about it.
+            if is_header || holds_batch || !self.store_is_known {
+                return Err(self.damaged(number, 0, "the segment is in use, but the log ends before it"));
             }
             // Never written by the log: some bits have turned where nothing was kept.
             self.note_tail(number, bytes, 0);
@@ -553,11 +577,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The first page from `from` on that begins with the header of a batch.
-fn find_batch(bytes: &[u8], from: usize) -> Option<usize> {
+/// The headers of the store's batches at the beginnings of pages, from `from` on. None: of a kind that this version doesn't know.
+fn headers(store_id: u128, bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, Option<BatchHeader>)> {
     let pages = from.next_multiple_of(PAGE_BYTES)..bytes.len().saturating_sub(HEADER_BYTES - 1);
-    pages.step_by(PAGE_BYTES).find(|at| {
-        let head = bytes[*at..].first_chunk().expect("the range ends a header before the end");
-        matches!(BatchHeader::read(head), Read::Header(_))
+    pages.step_by(PAGE_BYTES).filter_map(move |at| {
+        let head = bytes[at..].first_chunk().expect("the range ends a header before the end");
+        match BatchHeader::read(store_id, head) {
+            Read::Header((header, _)) => Some((at, Some(header))),
+            Read::Newer(_) => Some((at, None)),
+            Read::Zeros | Read::Other => None,
+        }
     })
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::format::PAGE_BYTES;
+use super::format::{PAGE_BYTES, SEGMENT_NUMBER_MAX};
 use crate::fs::{File, FileSystem};
 
 /// New stores begin with segments of this size; each next one is twice as large, up to the configured size.
@@ -112,7 +112,12 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     ready: VecDeque<Prepared>,
+    /// How many are missing.
     wanted: usize,
+    /// How many have to be missing before making them begins; it goes on until none is. In between no writes of zeros compete
+    /// with the log's own for the disk, which a burst of commits is the better for.
+    wanted_to_begin: usize,
+    making: bool,
     /// The last try failed; another is made once this was told to somebody.
     failed: Option<io::Error>,
     closed: bool,
@@ -135,8 +140,13 @@ impl Segments {
     /// The next segment; waits until it is made.
     ///
     /// # Errors
-    /// What went wrong when it was made; asking again tries again.
+    /// What went wrong when it was made; asking again tries again. `StorageFull` when the store has as many segments
+    /// as can be numbered.
     pub(crate) fn take(&mut self) -> io::Result<Prepared> {
+        if self.next > SEGMENT_NUMBER_MAX {
+            let detail = format!("a store has at most {SEGMENT_NUMBER_MAX} segments");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, detail));
+        }
         let prepared = match (self.found.pop_front(), &self.ahead) {
             (Some(found), ahead) => {
                 if let Some(ahead) = ahead {
@@ -155,7 +165,14 @@ impl Segments {
 
 impl Ahead {
     fn start(layout: Layout, first: u64, ahead: usize, wanted: usize) -> io::Result<Self> {
-        let state = State { ready: VecDeque::with_capacity(ahead), wanted, failed: None, closed: false };
+        let state = State {
+            ready: VecDeque::with_capacity(ahead),
+            wanted,
+            wanted_to_begin: (ahead / 2).max(1),
+            making: true,
+            failed: None,
+            closed: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let worker = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -209,7 +226,8 @@ impl Shared {
             if state.closed {
                 return;
             }
-            if state.wanted == 0 || state.failed.is_some() {
+            state.making = state.wanted > 0 && (state.making || state.wanted >= state.wanted_to_begin);
+            if !state.making || state.failed.is_some() {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -268,6 +286,19 @@ mod tests {
         // The thread may have failed once more before the directory was there.
         let number = segments.take().or_else(|_| segments.take()).unwrap().number;
         assert_eq!(number, 1);
+    }
+
+    #[test]
+    fn a_number_that_a_header_has_no_room_for_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for ahead in [0, 1] {
+            let last = SEGMENT_NUMBER_MAX;
+            let mut segments = Segments::new(layout(dir.path()), VecDeque::new(), last, ahead).unwrap();
+            assert_eq!(segments.take().unwrap().number, last);
+            for _ in 0..2 {
+                assert_eq!(segments.take().unwrap_err().kind(), io::ErrorKind::StorageFull);
+            }
+        }
     }
 
     #[test]

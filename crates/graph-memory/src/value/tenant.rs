@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use steadfast_memory_api::{AttributeValue, Id, Record, Seq, TenantStats};
+use steadfast_memory_api::{Id, Record, Seq, TenantStats};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::text::{Place, TextIndex};
-use crate::value::{Radix, SlugTable};
+use crate::value::{Radix, SlugTrie};
 
 /// A memory in a value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) record: Arc<Record>,
-    /// The slug as compared, where it isn't the slug as written.
-    pub(crate) folded: Option<Arc<str>>,
     pub(crate) place: Place,
     /// Words of the text, as the index counts them.
     pub(crate) words: u32,
@@ -21,7 +19,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     fn folded(&self) -> Option<&str> {
-        self.folded.as_deref().or(self.record.slug.as_deref())
+        self.record.content.folded_slug()
     }
 }
 
@@ -31,9 +29,7 @@ pub(crate) struct TenantValue {
     pub(crate) seq: Seq,
     /// By id, counted from 1; none for a memory that was deleted.
     entries: Radix<Option<Entry>>,
-    slugs: Arc<SlugTable>,
-    /// Entries that the slug table holds, the dead ones among them.
-    slug_entries: usize,
+    slugs: SlugTrie,
     slugs_live: u64,
     text: TextIndex,
     /// The hash of the remembered requests, which readers have no use for.
@@ -45,8 +41,7 @@ impl TenantValue {
         Self {
             seq: Seq::new(0),
             entries: Radix::default(),
-            slugs: Arc::new(SlugTable::with_capacity(16)),
-            slug_entries: 0,
+            slugs: SlugTrie::default(),
             slugs_live: 0,
             text: TextIndex::default(),
             requests_hash: 0,
@@ -88,9 +83,9 @@ impl TenantValue {
         let id = entry.record.id;
         debug_assert_eq!(id, self.next_id());
         if let Some(folded) = entry.folded() {
-            self.make_room_for_slug();
-            self.slugs.insert(folded, id.get());
-            self.slug_entries += 1;
+            let entries = &self.entries;
+            self.slugs
+                .insert(folded, id.get(), |id| entries.get(id as usize - 1).is_some_and(Option::is_some));
             self.slugs_live += 1;
         }
         self.entries.push(Some(entry));
@@ -114,30 +109,10 @@ impl TenantValue {
     /// Removes a memory that is there.
     pub(crate) fn remove(&mut self, id: Id) {
         let Some(entry) = self.entry(id) else { return };
-        let (place, words, has_slug) = (entry.place, entry.words, entry.record.slug.is_some());
+        let (place, words, has_slug) = (entry.place, entry.words, entry.record.slug().is_some());
         self.slugs_live -= u64::from(has_slug);
         self.text.remove(place, words);
         self.entries.replace(id.get() as usize - 1, None);
-    }
-
-    /// A larger table, of what is live, once this one is full; older values keep the old one.
-    fn make_room_for_slug(&mut self) {
-        if self.slug_entries < self.slugs.room() {
-            return;
-        }
-        let capacity = (self.slugs_live as usize + 1).next_power_of_two() * 4;
-        let table = SlugTable::with_capacity(capacity.max(16));
-        // From the old table's entries: of all ids ever given, most may have no slug, or be gone.
-        let mut entries = 0;
-        for id in self.slugs.ids() {
-            if let Some(folded) = self.entry(Id::new(id)).and_then(Entry::folded) {
-                table.insert(folded, id);
-                entries += 1;
-            }
-        }
-        debug_assert_eq!(entries, self.slugs_live, "every slug in use has one entry");
-        self.slug_entries = self.slugs_live as usize;
-        self.slugs = Arc::new(table);
     }
 
     /// Feeds all that the log determines into `hasher`: not the indexes, which are derived.
@@ -146,49 +121,31 @@ impl TenantValue {
             hasher.update(&number.to_le_bytes());
         }
         for entry in self.live() {
-            hash_record(&entry.record, entry.folded(), hasher);
+            hash_record(&entry.record, hasher);
         }
     }
 }
 
-fn hash_record(record: &Record, folded: Option<&str>, hasher: &mut Xxh3) {
-    let mut text = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    text(record.slug.as_deref().unwrap_or("\0"));
-    text(folded.unwrap_or("\0"));
-    text(&record.kind);
-    text(&record.text);
-    for (name, value) in record.attributes.iter() {
-        text(name);
-        match value {
-            AttributeValue::Bool(value) => text(if *value { "b1" } else { "b0" }),
-            AttributeValue::Int(value) => text(&format!("i{value}")),
-            AttributeValue::Float(value) => text(&format!("f{:x}", value.to_bits())),
-            AttributeValue::Text(value) => text(&format!("t{value}")),
-            _ => unreachable!("all kinds of values that this workspace has are listed"),
-        }
-    }
+fn hash_record(record: &Record, hasher: &mut Xxh3) {
+    let content = record.content.as_bytes();
     for number in [
         record.id.get(),
         record.version.get(),
-        record.attributes.len() as u64,
-        u64::from(record.importance.to_bits()),
         record.created_ms,
         record.updated_ms,
         record.seq.get(),
+        content.len() as u64,
     ] {
         hasher.update(&number.to_le_bytes());
     }
+    hasher.update(content);
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
-    use steadfast_memory_api::{Attributes, Version};
-    use xxhash_rust::xxh3::xxh3_64;
+    use steadfast_memory_api::{Attributes, Content, ContentParts, Version};
 
     use super::*;
     use crate::text::tokens::document_terms;
@@ -199,30 +156,32 @@ mod tests {
         let record = Record {
             id,
             version: Version::new(1),
-            slug: Some(slug.into()),
-            kind: String::new(),
-            text: "text".into(),
-            attributes: Attributes::new(),
-            importance: 0.5,
             created_ms: 0,
             updated_ms: 0,
             seq: Seq::new(1),
+            content: Content::pack(&ContentParts {
+                text: "text",
+                kind: "",
+                slug: Some(slug),
+                folded_slug: None,
+                attributes: &Attributes::new(),
+                importance: 0.5,
+            }),
         };
-        Entry { record: Arc::new(record), folded: None, place, words: terms.length }
+        Entry { record: Arc::new(record), place, words: terms.length }
     }
 
-    /// The table keeps 24 bits of a hash: two slugs that share them, and the place in the table, must not be mixed up.
+    /// The trie keeps 28 bits of a hash: two slugs that share them must not be mixed up.
     #[test]
-    fn slugs_that_collide_in_the_table_are_told_apart() {
+    fn slugs_that_collide_in_the_trie_are_told_apart() {
+        let mut value = TenantValue::new();
         let mut seen = HashMap::new();
         let (a, b) = (0..)
             .find_map(|n| {
                 let slug = format!("slug-{n}");
-                let hash = xxh3_64(slug.as_bytes());
-                seen.insert((hash >> 40, hash & 15), slug.clone()).map(|other| (other, slug))
+                seen.insert(value.slugs.hash_bits(&slug), slug.clone()).map(|other| (other, slug))
             })
             .expect("there are collisions of 28 bits");
-        let mut value = TenantValue::new();
         let first = entry(&mut value, &a);
         value.insert(first);
         assert!(value.by_slug(&b).is_none(), "{b} was never inserted, {a} was");
@@ -233,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slug_table_grows_and_older_values_keep_theirs() {
+    fn the_slug_trie_grows_and_older_values_keep_theirs() {
         let mut value = TenantValue::new();
         let mut older = Vec::new();
         for n in 1..=500_u64 {

@@ -134,7 +134,7 @@ fn a_segment_that_cannot_be_made_is_certain_and_tried_again() {
             let memory = begun(&disk, &one_by_one(), &mut possible);
             disk.fail(operation, 0);
             let refused = send(&memory, &large("refused"), &mut possible);
-            assert!(matches!(refused, Fate::NotDone(MemoryError::StorageFull { .. })), "{refused:?}");
+            assert!(matches!(refused, Fate::NotDone(MemoryError::StorageUnavailable { .. })), "{refused:?}");
             assert!(memory.stats().poisoned.is_none());
             if next {
                 // Small ones fit into the old segment still.

@@ -260,13 +260,13 @@ pub(crate) fn contents(memory: &GraphMemory) -> Contents {
         let mut all = BTreeMap::new();
         for record in view.records() {
             assert_eq!(tenant.get_blocking(record.id).unwrap(), record);
-            if let Some(slug) = &record.slug {
+            if let Some(slug) = record.slug() {
                 assert_eq!(tenant.get_by_slug_blocking(slug).unwrap(), record);
             }
             let (id, version, seq) = (record.id.get(), record.version.get(), Some(record.seq.get()));
             all.insert(
                 id,
-                Memory { version, slug: record.slug.clone(), text: record.text.as_str().into(), seq },
+                Memory { version, slug: record.slug().map(str::to_owned), text: record.text().into(), seq },
             );
         }
         assert_eq!(all.len(), view.len());
@@ -274,7 +274,7 @@ pub(crate) fn contents(memory: &GraphMemory) -> Contents {
             let tag = last.text.split(' ').next().unwrap_or_default();
             let hits = tenant.search_blocking(Search::new(tag)).unwrap().hits;
             assert!(
-                hits.iter().any(|hit| hit.record.text == *last.text),
+                hits.iter().any(|hit| *hit.record.text() == *last.text),
                 "{tag:?} is not found by its words"
             );
         }

@@ -34,6 +34,11 @@ impl Log {
         self.disk.contents().remove(path).expect("the file is there")
     }
 
+    /// The id, as the first segment tells it.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        self.bytes(&segment(1))[20..36].try_into().expect("sixteen bytes")
+    }
+
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         let paths = self.disk.contents().into_keys();
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
@@ -46,6 +51,22 @@ pub(crate) fn segment(number: u64) -> PathBuf {
 
 pub(crate) fn store_file() -> PathBuf {
     Path::new(DIR).join("STORE")
+}
+
+/// Gives a header the CRC that it has in a store: over the store's id and all but its own last five bytes.
+pub(crate) fn seal(store_id: [u8; 16], header: &mut [u8]) {
+    seal_from(crc32c::crc32c(&store_id), header);
+}
+
+/// Gives a header the CRC of what is in it alone.
+pub(crate) fn seal_without_store(header: &mut [u8]) {
+    seal_from(0, header);
+}
+
+fn seal_from(crc: u32, header: &mut [u8]) {
+    let crc = crc32c::crc32c_append(crc, &header[..HEADER_BYTES - 5]);
+    header[HEADER_BYTES - 5..HEADER_BYTES - 1].copy_from_slice(&crc.to_le_bytes());
+    header[HEADER_BYTES - 1] = 0xA5;
 }
 
 /// Where the batches of a segment are, without the zeros that fill their pages.
@@ -150,7 +171,7 @@ pub(crate) enum Outcome {
 pub(crate) fn outcome(log: &Log, disk: &SimulatedDisk, what: &dyn Fn() -> String) -> Outcome {
     match open(disk) {
         Ok(memory) => {
-            let (hash, cut) = (memory.state_hash(), memory.recovery().cut.is_some());
+            let (hash, cut) = (memory.state_hash(), !memory.recovery().cut.is_empty());
             if hash == log.hash {
                 return Outcome::Whole { cut };
             }

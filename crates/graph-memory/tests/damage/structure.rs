@@ -8,7 +8,7 @@ use steadfast_graph_memory::fs::FileSystem;
 
 use crate::log::{
     FOOTER_BYTES, HEADER_BYTES, Log, Outcome, PAGE_BYTES, allocate, batches, check_refused, damaged, finish,
-    large_log, outcome, segment, small_log, store_file, written,
+    large_log, outcome, seal, segment, small_log, store_file, written,
 };
 use crate::simulated_disk::store::{DIR, open};
 use crate::simulated_disk::{SECTOR_BYTES, SimulatedDisk};
@@ -172,6 +172,58 @@ fn zeroed_blocks_in_the_middle_are_refused() {
     }
 }
 
+/// Without the file that names the store nothing tells its id but the first segment's header.
+#[test]
+fn a_first_header_that_is_gone_with_the_store_file_is_refused() {
+    for log in [small_log(true), small_log(false), large_log(false)] {
+        for damaged in [0..SECTOR_BYTES as usize, 0..2 * PAGE_BYTES] {
+            let disk = log.copy();
+            disk.remove(&store_file()).unwrap();
+            disk.damage(&segment(1), |bytes| bytes[damaged.clone()].fill(0));
+            let outcome = outcome(&log, &disk, &|| format!("{damaged:?} of the first segment zeroed"));
+            assert!(matches!(outcome, Outcome::Refused { .. }), "{damaged:?}: {outcome:?}");
+        }
+    }
+    let log = large_log(false);
+    let disk = log.copy();
+    disk.remove(&store_file()).unwrap();
+    disk.damage(&segment(1), |bytes| bytes.fill(0));
+    for number in 2..=4 {
+        disk.damage(&segment(number), |bytes| bytes[..SECTOR_BYTES as usize].fill(0));
+    }
+    let outcome = outcome(&log, &disk, &|| "all headers zeroed".into());
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+}
+
+#[test]
+fn a_missing_segment_tells_the_last_command_before_it() {
+    let log = large_log(true);
+    for number in 1..=4 {
+        let first_seq = u64::from_le_bytes(log.bytes(&segment(number))[36..44].try_into().unwrap());
+        let disk = log.copy();
+        disk.remove(&segment(number)).unwrap();
+        let error = open(&disk).unwrap_err();
+        let OpenError::Damaged { file, offset: 0, seq, .. } = &error else { panic!("{error}") };
+        assert_eq!((file, seq.get()), (&segment(number), first_seq - 1));
+    }
+}
+
+#[test]
+fn all_that_is_cut_is_told() {
+    let log = large_log(false);
+    let disk = log.copy();
+    let last = batches(&log.bytes(&segment(4))).pop().expect("there are batches");
+    disk.damage(&segment(4), |bytes| bytes[last.end - 20..last.end].fill(0));
+    disk.damage(&segment(5), |bytes| bytes[5000] = 8);
+    assert_eq!(outcome(&log, &log.copy(), &|| "nothing".into()), Outcome::Whole { cut: false });
+    let memory = open(&disk).unwrap();
+    let cut: Vec<_> =
+        memory.recovery().cut.iter().map(|tail| (tail.file.clone(), tail.offset, tail.bytes)).collect();
+    let bytes = (last.len() - 20) as u64;
+    assert_eq!(cut, [(segment(4), last.start as u64, bytes), (segment(5), 0, 5001)]);
+    assert!(!memory.recovery().clean);
+}
+
 /// The one limit: a damaged last batch of a log that was not closed, when it looks like an interrupted write.
 #[test]
 fn a_zeroed_end_is_cut_and_reported_in_a_crashed_log_and_refused_in_a_closed_one() {
@@ -201,12 +253,6 @@ fn a_zeroed_end_is_cut_and_reported_in_a_crashed_log_and_refused_in_a_closed_one
     }
 }
 
-/// The CRC of a header covers all but its last five bytes: the CRC itself and the mark of the end.
-fn seal(header: &mut [u8]) {
-    let crc = crc32c::crc32c(&header[..HEADER_BYTES - 5]);
-    header[HEADER_BYTES - 5..HEADER_BYTES - 1].copy_from_slice(&crc.to_le_bytes());
-}
-
 #[test]
 fn lying_lengths_are_refused_before_memory_is_taken() {
     for closed in [true, false] {
@@ -224,7 +270,7 @@ fn lying_lengths_are_refused_before_memory_is_taken() {
                         continue;
                     }
                     sealed[field.clone()].copy_from_slice(&length.to_le_bytes());
-                    seal(&mut sealed);
+                    seal(log.store_id(), &mut sealed);
                     check_refused(&log, &path, &format!("field {field:?} = {length}"), |bytes| {
                         bytes[header.clone()].copy_from_slice(&sealed);
                     });
@@ -240,7 +286,7 @@ fn lying_lengths_are_refused_before_memory_is_taken() {
                 bytes[body.start..body.start + 4].fill(0xFF);
                 let crc = crc32c::crc32c(&bytes[body]);
                 bytes[batch.start + 50..batch.start + 54].copy_from_slice(&crc.to_le_bytes());
-                seal(&mut bytes[header.clone()]);
+                seal(log.store_id(), &mut bytes[header.clone()]);
             });
         }
         // Of the last batch it may look as if something was missing behind it; `outcome` sees to it that nothing
@@ -248,12 +294,12 @@ fn lying_lengths_are_refused_before_memory_is_taken() {
         for length in [u32::MAX, u32::MAX - 7, 1 << 31, 64 << 10, 100] {
             damaged(&log, &path, &format!("the last batch's length = {length}"), |bytes| {
                 bytes[last.start + 6..last.start + 10].copy_from_slice(&length.to_le_bytes());
-                seal(&mut bytes[last.start..last.start + HEADER_BYTES]);
+                seal(log.store_id(), &mut bytes[last.start..last.start + HEADER_BYTES]);
             });
         }
         check_refused(&log, &path, "the segment's length", |bytes| {
             bytes[15..20].fill(0xFF);
-            seal(&mut bytes[..HEADER_BYTES]);
+            seal(log.store_id(), &mut bytes[..HEADER_BYTES]);
         });
     }
 }
@@ -272,7 +318,7 @@ fn a_newer_format_is_named() {
     for number in [1, 3] {
         check_newer(&log, &segment(number), 2, |bytes| {
             bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
-            seal(&mut bytes[..HEADER_BYTES]);
+            seal(log.store_id(), &mut bytes[..HEADER_BYTES]);
         });
     }
     check_newer(&log, &store_file(), 7, |bytes| {
