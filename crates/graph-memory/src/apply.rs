@@ -10,11 +10,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use steadfast_memory_api::{
-    Answer, Content, ContentParts, Id, MemoryError, Outcome, Record, RequestId, Seq, Version,
+    Answer, Content, ContentParts, Id, MemoryError, Outcome, Problem, Record, RequestId, Seq, Version,
 };
+use steadfast_text_index::Analyzer;
 
-use crate::command::{Change, Command, MemoryPatch, NewMemory, TenantKey};
-use crate::value::{AGE_MS_MAX, Entry, Request, RequestWindow, Seen, TenantValue};
+use crate::command::{Change, Command, MemoryPatch, NewMemory, NewVector, TenantKey};
+use crate::filter::tags_of;
+use crate::value::{
+    AGE_MS_MAX, Entry, IndexBuild, IndexBuilt, Request, RequestWindow, Seen, TenantValue, VectorRefusal,
+    index_document,
+};
 
 /// What came of a command, small enough to be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,11 @@ pub(crate) enum Effect {
         bytes: u64,
         max: u64,
     },
+    WrongDimensions {
+        expected: u64,
+        found: u64,
+    },
+    ZeroVector,
     RequestExpired {
         id: RequestId,
         horizon_ms: u64,
@@ -70,15 +80,18 @@ impl Effect {
             }
             Self::SlugTaken { by } => MemoryError::SlugTaken { slug: slug.unwrap_or_default(), by },
             Self::TooManyAttributes { count, max } => {
-                let problem =
-                    steadfast_memory_api::Problem::TooMany { count: count as usize, count_max: max as usize };
+                let problem = Problem::TooMany { count: count as usize, count_max: max as usize };
                 MemoryError::invalid("attributes", problem)
             }
             Self::AttributesTooLong { bytes, max } => {
-                let problem =
-                    steadfast_memory_api::Problem::TooLong { bytes: bytes as usize, bytes_max: max as usize };
+                let problem = Problem::TooLong { bytes: bytes as usize, bytes_max: max as usize };
                 MemoryError::invalid("attributes", problem)
             }
+            Self::WrongDimensions { expected, found } => {
+                let problem = Problem::WrongDimensions { found: found as usize, expected: expected as usize };
+                MemoryError::invalid("vector", problem)
+            }
+            Self::ZeroVector => MemoryError::invalid("vector", Problem::ZeroVector),
             Self::RequestExpired { id: request_id, horizon_ms } => {
                 MemoryError::RequestIdExpired { request_id, horizon_ms }
             }
@@ -87,6 +100,16 @@ impl Effect {
             }
             Self::RequestReused { id: request_id } => MemoryError::RequestIdReused { request_id },
         })
+    }
+
+    fn refused_vector(refusal: VectorRefusal, vector: Option<&NewVector>) -> Self {
+        match refusal {
+            VectorRefusal::Dimensions { expected } => Self::WrongDimensions {
+                expected: expected as u64,
+                found: vector.map_or(0, |vector| vector.values.len() as u64),
+            },
+            VectorRefusal::Zero => Self::ZeroVector,
+        }
     }
 
     /// A stable form for hashing.
@@ -113,6 +136,8 @@ impl Effect {
             Self::RequestFromFuture { now_ms, .. } => (9, [now_ms, 0, 0, 0]),
             Self::RequestReused { .. } => (10, [0; 4]),
             Self::AttributesTooLong { bytes, max } => (11, [bytes, max, 0, 0]),
+            Self::WrongDimensions { expected, found } => (12, [expected, found, 0, 0]),
+            Self::ZeroVector => (13, [0; 4]),
         };
         bytes.push(kind);
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
@@ -127,6 +152,10 @@ pub(crate) struct Tenants {
     numbers: HashMap<Arc<str>, u32>,
     /// Numbers of those that changed since the last [`Tenants::publish_changed`].
     changed: Vec<u32>,
+    /// Numbers of those that changed since the last [`Tenants::plan_touched`].
+    touched: Vec<u32>,
+    /// Numbers of those whose indexes were found to be behind.
+    behind: Vec<u32>,
     /// The tenants that remember requests, each once, with the log's time at which some of them may be old; in the order
     /// of that time.
     remembering: VecDeque<(u64, u32)>,
@@ -138,6 +167,7 @@ struct Tenant {
     value: TenantValue,
     requests: RequestWindow,
     changed: bool,
+    touched: bool,
 }
 
 impl Tenants {
@@ -146,13 +176,13 @@ impl Tenants {
         self.forget_old_requests(now_ms);
         let number = match command.tenant {
             TenantKey::Number(number) => number,
-            TenantKey::Name { name, tenants_max } => match self.numbers.get(name.as_str()) {
+            TenantKey::Name { name, tenants_max, analyzer } => match self.numbers.get(name.as_str()) {
                 Some(number) => *number,
                 None if self.all.len() as u64 >= tenants_max => {
                     return Effect::TooManyTenants { max: tenants_max };
                 }
                 None => {
-                    let mut tenant = Tenant::new(name.into());
+                    let mut tenant = Tenant::new(name.into(), analyzer);
                     let effect = tenant.apply(command.request, command.change, seq, now_ms);
                     // A tenant comes into being with its first memory, or not at all.
                     if matches!(effect, Effect::Done(_)) {
@@ -165,10 +195,7 @@ impl Tenants {
         let Some(tenant) = number.checked_sub(1).and_then(|at| self.all.get_mut(at as usize)) else {
             return Effect::UnknownTenant;
         };
-        if !tenant.changed {
-            tenant.changed = true;
-            self.changed.push(number);
-        }
+        tenant.mark(&mut self.changed, &mut self.touched, number);
         let remembered_none = tenant.requests.is_empty();
         let effect = tenant.apply(command.request, command.change, seq, now_ms);
         if remembered_none && !tenant.requests.is_empty() {
@@ -186,6 +213,34 @@ impl Tenants {
         }
     }
 
+    /// Hands what should be built for the indexes of the tenants that changed since the last call to `build`.
+    pub(crate) fn plan_touched(&mut self, mut build: impl FnMut(u32, IndexBuild)) {
+        for number in self.touched.drain(..) {
+            let tenant = &mut self.all[number as usize - 1];
+            tenant.touched = false;
+            while let Some(planned) = tenant.value.plan_index() {
+                build(number, planned);
+            }
+            if tenant.value.index_is_behind() {
+                self.behind.push(number);
+            }
+        }
+    }
+
+    /// Puts in place what was built for a tenant.
+    pub(crate) fn install(&mut self, number: u32, built: IndexBuilt) {
+        let tenant = &mut self.all[number as usize - 1];
+        tenant.value.install_index(built);
+        tenant.mark(&mut self.changed, &mut self.touched, number);
+    }
+
+    /// Whether any tenant's indexes are behind.
+    pub(crate) fn is_behind(&mut self) -> bool {
+        let all = &self.all;
+        self.behind.retain(|number| all[*number as usize - 1].value.index_is_behind());
+        !self.behind.is_empty()
+    }
+
     /// Forgets a few old requests of the tenant whose turn it is: a constant amount of work for a command, and more
     /// than a command adds. When none is left that is old, it is the next one's turn.
     fn forget_old_requests(&mut self, now_ms: u64) {
@@ -201,10 +256,7 @@ impl Tenants {
             }
         }
         tenant.value.requests_hash = tenant.requests.state_hash();
-        if !tenant.changed {
-            tenant.changed = true;
-            self.changed.push(number);
-        }
+        tenant.mark(&mut self.changed, &mut self.touched, number);
     }
 
     fn add(&mut self, tenant: Tenant, now_ms: u64) {
@@ -213,14 +265,30 @@ impl Tenants {
             self.remembering.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
         }
         self.numbers.insert(Arc::clone(&tenant.name), number);
-        self.all.push(Tenant { changed: true, ..tenant });
-        self.changed.push(number);
+        self.all.push(tenant);
+        self.all[number as usize - 1].mark(&mut self.changed, &mut self.touched, number);
     }
 }
 
 impl Tenant {
-    fn new(name: Arc<str>) -> Self {
-        Self { name, value: TenantValue::new(), requests: RequestWindow::default(), changed: false }
+    /// Notes, once, that it changed.
+    fn mark(&mut self, changed: &mut Vec<u32>, touched: &mut Vec<u32>, number: u32) {
+        if !std::mem::replace(&mut self.changed, true) {
+            changed.push(number);
+        }
+        if !std::mem::replace(&mut self.touched, true) {
+            touched.push(number);
+        }
+    }
+
+    fn new(name: Arc<str>, analyzer: Analyzer) -> Self {
+        Self {
+            name,
+            value: TenantValue::new(analyzer),
+            requests: RequestWindow::default(),
+            changed: false,
+            touched: false,
+        }
     }
 
     fn apply(&mut self, request: Option<Request>, change: Change, seq: Seq, now_ms: u64) -> Effect {
@@ -266,10 +334,18 @@ impl TenantValue {
             return Effect::Done(Answer { id, version, outcome: Outcome::Existing, seq });
         }
         let (id, version) = (self.next_id(), Version::new(1));
-        let place = self.index_text(id, &new.terms);
+        let vector_place = match new.vector.as_ref().map(|vector| self.index_vector(id, vector)) {
+            Some(Err(refusal)) => return Effect::refused_vector(refusal, new.vector.as_ref()),
+            placed => placed.and_then(Result::ok),
+        };
+        let document = match new.document {
+            Some((by, document)) if by == self.analyzer => document,
+            _ => index_document(&new.content, self.analyzer),
+        };
+        let place = self.index_text(id, &document);
         let record =
             Record { id, version, created_ms: now_ms, updated_ms: now_ms, seq, content: new.content };
-        self.insert(Entry { record: Arc::new(record), place, words: new.terms.length });
+        self.insert(Entry { record: Arc::new(record), place, vector_place });
         Effect::Done(Answer { id, version, outcome: Outcome::Created, seq })
     }
 
@@ -298,7 +374,13 @@ impl TenantValue {
             return Effect::AttributesTooLong { bytes: bytes as u64, max };
         }
         let (id, version) = (patch.id, Version::new(entry.record.version.get() + 1));
+        if let Some(vector) = &patch.vector
+            && let Err(refusal) = self.check_vector(vector)
+        {
+            return Effect::refused_vector(refusal, Some(vector));
+        }
         let slug = before.slug();
+        let vector_before = if patch.vector.is_some() { Vec::new() } else { before.vector() };
         let content = Content::pack(&ContentParts {
             text: patch.text.as_ref().map_or(before.text(), |(text, _)| text),
             kind: patch.kind.as_deref().unwrap_or(before.kind()),
@@ -306,17 +388,33 @@ impl TenantValue {
             folded_slug: before.folded_slug().filter(|folded| Some(*folded) != slug),
             attributes: &attributes,
             importance: patch.importance.unwrap_or(before.importance()),
+            vector: patch.vector.as_ref().map_or(&vector_before, |vector| &vector.values),
         });
-        let (place, words) = match &patch.text {
-            Some((_, terms)) => {
-                self.unindex_text(entry.place, entry.words);
-                (self.index_text(id, terms), terms.length)
+        let (tags_before, tags) = (tags_of(before), tags_of(&content));
+        let document = match patch.text {
+            Some((_, Some((by, document)))) if by == self.analyzer => Some(document.with_tags(tags)),
+            Some(_) => Some(index_document(&content, self.analyzer)),
+            // What it is filtered by is in the text index, too.
+            None => (tags != tags_before).then(|| index_document(&content, self.analyzer)),
+        };
+        let place = match document {
+            Some(document) => {
+                self.unindex_text(entry.place, before);
+                self.index_text(id, &document)
             }
-            None => (entry.place, entry.words),
+            None => entry.place,
+        };
+        let vector_place = match &patch.vector {
+            Some(vector) => {
+                self.unindex_vector(entry.vector_place);
+                // It was checked before anything was changed.
+                self.index_vector(id, vector).ok()
+            }
+            None => entry.vector_place,
         };
         let created_ms = entry.record.created_ms;
         let record = Record { id, version, created_ms, updated_ms: now_ms, seq, content };
-        self.replace(Entry { record: Arc::new(record), place, words });
+        self.replace(Entry { record: Arc::new(record), place, vector_place });
         Effect::Done(Answer { id, version, outcome: Outcome::Updated, seq })
     }
 
@@ -342,16 +440,86 @@ impl TenantValue {
 
 #[cfg(test)]
 mod tests {
+    use steadfast_memory_api::{Allocate, Limits, Patch};
+    use steadfast_text_index::{Language, Query};
+    use steadfast_vector_index::Metric;
+    use xxhash_rust::xxh3::Xxh3;
+
     use super::*;
+    use crate::command::Encoded;
 
     const NOW: u64 = 1_000_000_000;
+
+    fn allocate(text: &str, made_by: Analyzer, tenant: TenantKey) -> Encoded {
+        let request = Allocate::new(text);
+        Encoded::allocate(request, &Limits::default(), Metric::Cosine, made_by, tenant)
+    }
+
+    fn found(tenants: &Tenants, query: &str) -> u64 {
+        let value = &tenants.all[0].value;
+        let hits = value.text().search(&Query::any(&value.analyzer.query_keys(query)), 100, None).hits;
+        assert!(value.verify().is_ok());
+        hits.len() as u64
+    }
+
+    /// What the first command says is settled, whatever analyzer later documents were made by, or none as in a replay.
+    #[test]
+    fn a_tenant_keeps_its_analyzer_and_makes_documents_of_others_anew() {
+        let stops = Analyzer::new().with_stop_words(Language::English);
+        for (own, other, the) in [(stops, Analyzer::new(), 0), (Analyzer::new(), stops, 3)] {
+            let name = |analyzer| TenantKey::Name { name: "acme".into(), tenants_max: 9, analyzer };
+            let update = |made_by| {
+                let patch = Patch::new().text("the shark");
+                let limits = Limits::default();
+                Encoded::update(
+                    Id::new(1),
+                    None,
+                    patch,
+                    &limits,
+                    Metric::Cosine,
+                    made_by,
+                    TenantKey::Number(1),
+                )
+            };
+            let commands = [
+                allocate("the whale", own, name(own)),
+                // Both raced to be the first.
+                allocate("the whale", other, name(other)),
+                allocate("the whale", other, TenantKey::Number(1)),
+                update(other),
+                update(own),
+            ];
+            let bytes: Vec<Vec<u8>> = commands.iter().map(|encoded| encoded.parts().concat()).collect();
+            let (mut live, mut replayed) = (Tenants::default(), Tenants::default());
+            for (seq, (encoded, bytes)) in (1..).zip(commands.into_iter().zip(&bytes)) {
+                let effect = live.apply(encoded.command, Seq::new(seq), NOW);
+                assert!(matches!(effect, Effect::Done(_)), "{effect:?}");
+                let decoded = Command::decode(bytes).unwrap();
+                assert_eq!(replayed.apply(decoded, Seq::new(seq), NOW), effect);
+            }
+            for tenants in [&live, &replayed] {
+                assert_eq!(tenants.all[0].value.analyzer, own);
+                assert_eq!((found(tenants, "whale"), found(tenants, "shark")), (2, 1));
+                assert_eq!(found(tenants, "the"), the);
+                assert_eq!(tenants.all[0].value.text().length(), 3 + the);
+            }
+            let hash = |tenants: &Tenants| {
+                let mut hasher = Xxh3::new();
+                tenants.all[0].value.hash_into(&mut hasher);
+                hasher.digest()
+            };
+            assert_eq!(hash(&live), hash(&replayed));
+            live.all[0].value.analyzer = other;
+            assert_ne!(hash(&live), hash(&replayed), "the analyzer is part of the state");
+        }
+    }
 
     /// Symptom: a tenant that fell silent kept its requests in memory for ever. Cause: it forgot only with its own next one.
     #[test]
     fn what_a_silent_tenant_remembers_is_forgotten_a_little_with_each_command_of_others() {
         let mut tenants = Tenants::default();
         for name in ["silent", "busy"] {
-            tenants.add(Tenant::new(name.into()), NOW);
+            tenants.add(Tenant::new(name.into(), Analyzer::new()), NOW);
         }
         let mut seq = 0;
         let mut apply = |tenants: &mut Tenants, number, issued_ms: Option<u64>, now_ms| {

@@ -16,6 +16,7 @@ use crate::apply::{Effect, Tenants};
 use crate::command::Encoded;
 use crate::config::Clock;
 use crate::handoff::{Queued, Refused, Stages};
+use crate::indexing::Indexing;
 use crate::log::{AppendError, Log};
 use crate::value::TenantValue;
 
@@ -55,6 +56,7 @@ pub(crate) struct Counters {
     pub(crate) segment_ns: AtomicU64,
     pub(crate) write_ns: AtomicU64,
     pub(crate) apply_ns: AtomicU64,
+    pub(crate) index_ns: AtomicU64,
     pub(crate) publish_ns: AtomicU64,
 }
 
@@ -63,6 +65,7 @@ pub(crate) struct Committer {
     log: Box<dyn Log>,
     clock: Arc<dyn Clock>,
     tenants: Tenants,
+    indexing: Indexing,
     /// The cells of the tenants, by number, counted from 1.
     cells: Vec<Arc<TenantCell>>,
     published: Arc<Published>,
@@ -79,6 +82,7 @@ impl Committer {
         log: Box<dyn Log>,
         clock: Arc<dyn Clock>,
         tenants: Tenants,
+        indexing: Indexing,
         published: Arc<Published>,
     ) -> Self {
         let (next_seq, now_ms) = (log.last_seq().get() + 1, log.time_ms());
@@ -86,6 +90,7 @@ impl Committer {
             log,
             clock,
             tenants,
+            indexing,
             cells: Vec::new(),
             published,
             next_seq,
@@ -108,7 +113,7 @@ impl Committer {
         })
     }
 
-    fn count(&self, apply_ns: u64, publish_ns: u64) {
+    fn count(&self, apply_ns: u64, index_ns: u64, publish_ns: u64) {
         let counters = &self.published.counters;
         let stats = self.log.stats();
         let pairs = [
@@ -121,6 +126,7 @@ impl Committer {
             (&counters.segment_ns, stats.segment_ns),
             (&counters.write_ns, stats.write_ns),
             (&counters.apply_ns, counters.apply_ns.load(Ordering::Relaxed) + apply_ns),
+            (&counters.index_ns, counters.index_ns.load(Ordering::Relaxed) + index_ns),
             (&counters.publish_ns, counters.publish_ns.load(Ordering::Relaxed) + publish_ns),
         ];
         for (counter, value) in pairs {
@@ -173,6 +179,11 @@ impl Stages for Committer {
 
     fn publish(&mut self) {
         let applied = Instant::now();
+        self.indexing.tend(&mut self.tenants);
+        if self.indexing.has_failed() {
+            drop(self.published.poisoned.set("building an index panicked".into()));
+        }
+        let tended = Instant::now();
         let (cells, published) = (&mut self.cells, &self.published);
         self.tenants.publish_changed(|number, name, value| {
             let value = value.clone();
@@ -186,6 +197,12 @@ impl Stages for Committer {
             }
         });
         let apply_ns = (applied - self.batch_began).as_nanos() as u64;
-        self.count(apply_ns, applied.elapsed().as_nanos() as u64);
+        let index_ns = (tended - applied).as_nanos() as u64;
+        self.count(apply_ns, index_ns, tended.elapsed().as_nanos() as u64);
+    }
+
+    fn tend(&mut self) {
+        self.batch_began = Instant::now();
+        self.publish();
     }
 }

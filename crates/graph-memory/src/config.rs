@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use steadfast_memory_api::{Limits, Seq};
+use steadfast_text_index::Analyzer;
+use steadfast_vector_index::{DIMENSIONS_MAX, Metric};
 
 use crate::error::OpenError;
 use crate::fs::{FileSystem, RealFileSystem};
@@ -78,6 +80,8 @@ pub struct Progress {
 pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) log: LogConfig,
+    pub(crate) vector_metric: Metric,
+    pub(crate) analyzer: Analyzer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) file_system: Arc<dyn FileSystem>,
     pub(crate) on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
@@ -88,6 +92,8 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             log: LogConfig::default(),
+            vector_metric: Metric::Cosine,
+            analyzer: Analyzer::new(),
             clock: Arc::new(SystemClock),
             file_system: Arc::new(RealFileSystem),
             on_progress: Arc::new(|_| {}),
@@ -100,6 +106,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("limits", &self.limits)
             .field("log", &self.log)
+            .field("vector_metric", &self.vector_metric)
+            .field("analyzer", &self.analyzer)
             .field("clock", &self.clock)
             .field("file_system", &self.file_system)
             .finish_non_exhaustive()
@@ -111,6 +119,20 @@ impl Config {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How vectors are compared, for tenants that have none yet; by cosine unless set. A tenant's first vector settles it.
+    #[must_use]
+    pub fn vector_metric(mut self, metric: Metric) -> Self {
+        self.vector_metric = metric;
+        self
+    }
+
+    /// How text becomes terms, for tenants that come into being from now on; by default each word is a term. A tenant's first memory settles it, for as long as there is the tenant.
+    #[must_use]
+    pub fn analyzer(mut self, analyzer: Analyzer) -> Self {
+        self.analyzer = analyzer;
         self
     }
 
@@ -159,6 +181,10 @@ impl Config {
             if value == 0 {
                 return Err(OpenError::InvalidConfig { field, detail: "is 0, must be at least 1".into() });
             }
+        }
+        if !(1..=DIMENSIONS_MAX).contains(&limits.vector_dimensions) {
+            let detail = format!("is {}, must be from 1 to {DIMENSIONS_MAX}", limits.vector_dimensions);
+            return Err(OpenError::InvalidConfig { field: "limits.vector_dimensions", detail });
         }
         if !(64 << 10..=1 << 30).contains(&self.log.segment_bytes) {
             let detail = format!("is {}, must be from 64 KiB to 1 GiB", self.log.segment_bytes);

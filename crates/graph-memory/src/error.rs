@@ -45,6 +45,18 @@ pub enum OpenError {
         /// What is wrong there.
         detail: String,
     },
+    /// The files are right, but need something that this build hasn't: a stemmer or a language, of another version or behind a cargo
+    /// feature. Nothing is served by other rules than those that it was written under.
+    Unsupported {
+        /// The file that needs it.
+        file: PathBuf,
+        /// The byte at which the batch that needs it begins.
+        offset: u64,
+        /// The last command that was read before it.
+        seq: Seq,
+        /// What is needed, and by which tenant.
+        detail: String,
+    },
     /// A setting is not acceptable.
     InvalidConfig {
         /// The setting.
@@ -75,6 +87,13 @@ impl fmt::Display for OpenError {
             ),
             Self::Damaged { file, offset, seq, detail } => {
                 write!(f, "{} is damaged at byte {offset}, after command {seq}: {detail}", file.display())
+            }
+            Self::Unsupported { file, offset, seq, detail } => {
+                write!(
+                    f,
+                    "{} can't be read by this build at byte {offset}, after command {seq}: {detail}",
+                    file.display()
+                )
             }
             Self::InvalidConfig { field, detail } => write!(f, "{field} {detail}"),
         }

@@ -75,6 +75,9 @@ pub(crate) trait Stages {
 
     /// Lets readers see the next value.
     fn publish(&mut self);
+
+    /// Called when somebody [nudged](Handoff::nudge) a committer that had no job.
+    fn tend(&mut self);
 }
 
 /// Why jobs could not be made durable.
@@ -91,6 +94,10 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
     let mut answers = Vec::new();
     let mut woken = Woken(Vec::new());
     while handoff.next_batch(&mut queue, &mut woken.0) {
+        if queue.is_empty() {
+            stages.tend();
+            continue;
+        }
         let began = Instant::now();
         let count = queue.len();
         let mut batch = queue.drain(..);
@@ -159,6 +166,7 @@ struct Shared<J, A> {
     waiting_bytes: usize,
     next_waiter: u64,
     committer_sleeps: bool,
+    nudged: bool,
     closed: bool,
     last_batch: (usize, Duration),
 }
@@ -186,6 +194,7 @@ impl<J, A> Handoff<J, A> {
             waiting_bytes: 0,
             next_waiter: 0,
             committer_sleeps: false,
+            nudged: false,
             closed: false,
             last_batch: (1, Duration::from_millis(1)),
         };
@@ -231,7 +240,8 @@ impl<J, A> Handoff<J, A> {
         Ticket::new(slot, place)
     }
 
-    /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left.
+    /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left. The batch
+    /// stays empty when the committer was nudged.
     ///
     /// Wakes what is left on `woken`, the previous batch's lists, before it sleeps for long.
     fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &mut Vec<Arc<WakeList>>) -> bool {
@@ -240,6 +250,9 @@ impl<J, A> Handoff<J, A> {
         while shared.queue.is_empty() {
             if shared.closed {
                 return false;
+            }
+            if std::mem::take(&mut shared.nudged) {
+                return true;
             }
             shared = if woken.is_empty() {
                 self.sleep(shared, None)
@@ -273,6 +286,17 @@ impl<J, A> Handoff<J, A> {
         };
         shared.committer_sleeps = false;
         shared
+    }
+
+    /// Has the committer [tend](Stages::tend) to its own affairs, if it has no job; never waits.
+    pub(crate) fn nudge(&self) {
+        let mut shared = lock(&self.shared);
+        shared.nudged = true;
+        let asleep = shared.committer_sleeps;
+        drop(shared);
+        if asleep {
+            self.work.notify_one();
+        }
     }
 
     fn note_batch(&self, jobs: usize, took: Duration) {

@@ -24,7 +24,6 @@
 
 mod handoff;
 mod sync;
-mod text;
 mod value;
 
 #[cfg(not(steadfast_loom))]
@@ -36,11 +35,21 @@ mod committer;
 #[cfg(not(steadfast_loom))]
 mod config;
 #[cfg(not(steadfast_loom))]
+mod embed;
+#[cfg(not(steadfast_loom))]
 mod error;
+#[cfg(not(steadfast_loom))]
+mod filter;
 #[cfg(not(steadfast_loom))]
 pub mod fs;
 #[cfg(not(steadfast_loom))]
+mod fusion;
+#[cfg(not(steadfast_loom))]
+mod indexing;
+#[cfg(not(steadfast_loom))]
 mod log;
+#[cfg(not(steadfast_loom))]
+mod search;
 #[cfg(not(steadfast_loom))]
 mod store;
 #[cfg(not(steadfast_loom))]
@@ -48,21 +57,30 @@ mod tenant;
 #[cfg(not(steadfast_loom))]
 mod validate;
 #[cfg(not(steadfast_loom))]
+mod verified;
+#[cfg(not(steadfast_loom))]
 mod waiting;
 
 #[cfg(not(steadfast_loom))]
 pub use {
     config::{Clock, Config, LogConfig, Progress, SystemClock},
+    embed::{Embedder, Lexical},
     error::OpenError,
     log::{Recovery, TornTail},
     store::{CommitTime, GraphMemory, StoreStats},
     tenant::{Tenant, View},
+    verified::{Defect, Verified},
 };
 
+#[cfg(not(steadfast_loom))]
+pub use steadfast_text_index::{Analyzer, Language, NoStemming};
+#[cfg(not(steadfast_loom))]
+pub use steadfast_vector_index::Metric;
+
 pub use steadfast_memory_api::{
-    Allocate, Answer, AttributeRef, AttributeValue, Attributes, Content, ContentParts, Delete, Hit, Hits, Id,
-    Limits, Memory, MemoryError, OnSlug, Outcome, Patch, Problem, Record, RequestId, Search, Seq,
-    TenantStats, Version,
+    Allocate, Answer, AttributeRef, AttributeValue, Attributes, Clause, Content, ContentParts, Delete,
+    Filter, Hit, Hits, Id, Limits, Memory, MemoryError, Number, OnSlug, Outcome, PartScore, Patch, Problem,
+    Record, RequestId, Search, Seq, Span, TenantStats, TextMode, ValueRange, Version, Why,
 };
 
 /// Runs the example of the crate's README as a test.

@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use steadfast_memory_api::{Limits, MemoryError, Seq};
+use steadfast_text_index::Analyzer;
+use steadfast_vector_index::Metric;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::apply::{Effect, Tenants};
@@ -16,6 +18,7 @@ use crate::committer::{Committer, Job, JobAnswer, Published};
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::handoff::{Bounds, Handoff, Reply, serve};
+use crate::indexing::Indexing;
 use crate::log::{FileLog, Log, Recovery};
 use crate::tenant::Tenant;
 use crate::validate;
@@ -86,6 +89,8 @@ pub struct CommitTime {
     pub write: Duration,
     /// Applying commands to the next value.
     pub apply: Duration,
+    /// Handing work to the thread that builds indexes and putting in place what it built; waiting for it, when it is behind.
+    pub index: Duration,
     /// Publishing.
     pub publish: Duration,
 }
@@ -94,6 +99,10 @@ pub struct CommitTime {
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) limits: Limits,
+    /// For tenants without a vector.
+    pub(crate) vector_metric: Metric,
+    /// For new tenants.
+    pub(crate) analyzer: Analyzer,
     pub(crate) published: Arc<Published>,
     handoff: Arc<JobHandoff>,
     recovery: Recovery,
@@ -149,20 +158,30 @@ impl GraphMemory {
             _ => OpenError::io(&lock_path, "lock")(error),
         })?;
 
-        let (tenants, log, recovery) = replay(&dir, &config)?;
+        let mut indexing =
+            Indexing::start().map_err(OpenError::io(&dir, "start the thread that builds indexes for"))?;
+        let (tenants, log, recovery) = replay(&dir, &config, &mut indexing)?;
         let command_bytes_max = log.command_bytes_max();
         let published = Arc::new(Published::default());
         let clock = Arc::clone(&config.clock);
-        let committer = Committer::new(Box::new(log), clock, tenants, Arc::clone(&published));
         let limits = config.limits;
-        let handoff = Arc::new(Handoff::new(Bounds {
+        let handoff: Arc<JobHandoff> = Arc::new(Handoff::new(Bounds {
             jobs: limits.queue_commands,
             bytes: limits.queue_bytes,
             waiters: limits.queue_waiters,
             waiting_bytes: limits.queue_waiting_bytes,
         }));
+        let nudged = Arc::downgrade(&handoff);
+        indexing.on_built(move || {
+            if let Some(handoff) = nudged.upgrade() {
+                handoff.nudge();
+            }
+        });
+        let committer = Committer::new(Box::new(log), clock, tenants, indexing, Arc::clone(&published));
         let store = Arc::new(Store {
             limits,
+            vector_metric: config.vector_metric,
+            analyzer: config.analyzer,
             published,
             handoff,
             recovery,
@@ -240,12 +259,17 @@ impl GraphMemory {
 }
 
 /// Reads the log back into a state.
-fn replay(dir: &Path, config: &Config) -> Result<(Tenants, FileLog, Recovery), OpenError> {
+fn replay(
+    dir: &Path,
+    config: &Config,
+    indexing: &mut Indexing,
+) -> Result<(Tenants, FileLog, Recovery), OpenError> {
     let mut tenants = Tenants::default();
     let (log, recovery) = FileLog::open(dir, config, &mut |header, commands| {
         for (seq, bytes) in (header.first_seq..).zip(commands) {
             tenants.apply(Command::decode(bytes)?, Seq::new(seq), header.time_ms);
         }
+        indexing.tend(&mut tenants);
         Ok(())
     })?;
     Ok((tenants, log, recovery))
@@ -339,6 +363,7 @@ impl Store {
                 segment: time(&counters.segment_ns),
                 write: time(&counters.write_ns),
                 apply: time(&counters.apply_ns),
+                index: time(&counters.index_ns),
                 publish: time(&counters.publish_ns),
             },
         }

@@ -4,16 +4,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use steadfast_memory_api::{
-    Allocate, Answer, Delete, Hit, Hits, Id, Limits, Memory, MemoryError, Patch, Record, Search, Seq,
-    TenantStats, Version,
+    Allocate, Answer, Delete, Hits, Id, Limits, Memory, MemoryError, Patch, Record, Search, Seq, TenantStats,
+    Version,
 };
+use steadfast_text_index::Analyzer;
+use steadfast_vector_index::Metric;
 
 use crate::command::{Encoded, TenantKey};
 use crate::committer::TenantCell;
+use crate::search::search;
 use crate::store::Store;
-use crate::text::bm25;
 use crate::validate;
 use crate::value::{Entry, TenantValue, fold};
+use crate::verified::{Defect, Verified};
 use crate::waiting::block_on;
 
 /// One tenant of a [`GraphMemory`](crate::GraphMemory). Cheap to clone and to share.
@@ -143,13 +146,25 @@ impl Tenant {
         self.cell().map(|cell| TenantKey::Number(cell.number)).ok_or_else(|| self.unknown())
     }
 
+    /// How the tenant's vectors are compared, or would be.
+    fn metric(&self) -> Metric {
+        let known =
+            self.cell().and_then(|cell| cell.value.load().vectors().map(|index| index.config().metric()));
+        known.unwrap_or(self.shared.store.vector_metric)
+    }
+
+    /// How the tenant's text is analyzed, or would be.
+    fn analyzer(&self) -> Analyzer {
+        self.cell().map_or(self.shared.store.analyzer, |cell| cell.value.load().analyzer)
+    }
+
     /// The tenant by its number, or else by its name.
     fn known_or_new(&self) -> TenantKey {
         if let Some(cell) = self.cell() {
             return TenantKey::Number(cell.number);
         }
         let tenants_max = self.shared.store.limits.tenants as u64;
-        TenantKey::Name { name: self.name().into(), tenants_max }
+        TenantKey::Name { name: self.name().into(), tenants_max, analyzer: self.shared.store.analyzer }
     }
 
     async fn commit(&self, job: Encoded, slug: Option<String>) -> Result<Answer, MemoryError> {
@@ -163,13 +178,15 @@ impl Memory for Tenant {
         let limits = &self.shared.store.limits;
         validate::allocate(&request, limits)?;
         let slug = request.slug.clone();
-        self.commit(Encoded::allocate(&request, limits, self.known_or_new()), slug).await
+        let job = Encoded::allocate(request, limits, self.metric(), self.analyzer(), self.known_or_new());
+        self.commit(job, slug).await
     }
 
     async fn update(&self, id: Id, if_version: Option<Version>, patch: Patch) -> Result<Answer, MemoryError> {
         let limits = &self.shared.store.limits;
         validate::patch(&patch, limits)?;
-        let job = Encoded::update(id, if_version, patch, limits, self.known()?);
+        let job =
+            Encoded::update(id, if_version, patch, limits, self.metric(), self.analyzer(), self.known()?);
         self.commit(job, None).await
     }
 
@@ -213,7 +230,7 @@ impl View {
 
     /// How many memories there are.
     pub fn len(&self) -> usize {
-        self.value.text().documents() as usize
+        self.value.len()
     }
 
     /// Whether there is none.
@@ -249,13 +266,16 @@ impl View {
     /// # Errors
     /// `Invalid`.
     pub fn search(&self, request: &Search) -> Result<Hits, MemoryError> {
-        let keys = validate::search(request, self.limits())?;
-        let (ranked, matched) = bm25::search(self.value.text(), &keys, request.k);
-        let hit = |scored: bm25::Scored| {
-            let entry = self.value.entry(Id::new(scored.id))?;
-            Some(Hit { record: record(entry), score: scored.score })
-        };
-        Ok(Hits { hits: ranked.into_iter().filter_map(hit).collect(), matched, seq: self.seq() })
+        let keys = validate::search_by(request, self.limits(), self.value.analyzer)?;
+        search(&self.value, request, &keys)
+    }
+
+    /// Walks over everything that the indexes of this state hold, and holds it against the memories: takes as long as that is much.
+    ///
+    /// # Errors
+    /// The first contradiction, which is a bug.
+    pub fn verify(&self) -> Result<Verified, Defect> {
+        self.value.verify()
     }
 
     /// The tenant in numbers.

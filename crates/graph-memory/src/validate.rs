@@ -1,13 +1,22 @@
 //! Checks of requests against the limits, before anything else sees them.
 
-use steadfast_memory_api::{
-    Allocate, AttributeValue, Attributes, Limits, MemoryError, Patch, Problem, Search,
-};
+use std::ops::Bound;
 
-use crate::text::tokens::query_keys;
+use steadfast_memory_api::{
+    Allocate, AttributeValue, Attributes, Clause, Filter, Limits, MemoryError, Number, Patch, Problem,
+    Search, Span, ValueRange,
+};
+use steadfast_text_index::Analyzer;
+#[cfg(test)]
+use steadfast_text_index::query_keys;
+
 use crate::value::fold;
 
 type Checked = Result<(), MemoryError>;
+
+/// The largest absolute value of a vector's component. With it every score of vectors of 4096 dimensions is a finite `f32`: a dot product
+/// is at most 4.1e37, a squared distance at most 1.7e38.
+const COMPONENT_MAX: f32 = 1e17;
 
 pub(crate) fn tenant_name(name: &str, limits: &Limits) -> Checked {
     not_empty("tenant", name)?;
@@ -25,15 +34,24 @@ pub(crate) fn allocate(request: &Allocate, limits: &Limits) -> Checked {
         slug(written, limits)?;
     }
     attributes(&request.attributes, limits)?;
-    importance(request.importance)
+    importance(request.importance)?;
+    request.vector.as_ref().map_or(Ok(()), |values| vector(values, limits))
 }
 
 pub(crate) fn patch(patch: &Patch, limits: &Limits) -> Checked {
-    let Patch { text: new_text, kind: new_kind, importance: new_importance, set, remove, request_id: _ } =
-        patch;
+    let Patch {
+        text: new_text,
+        kind: new_kind,
+        importance: new_importance,
+        vector: new_vector,
+        set,
+        remove,
+        request_id: _,
+    } = patch;
     if new_text.is_none()
         && new_kind.is_none()
         && new_importance.is_none()
+        && new_vector.is_none()
         && set.is_empty()
         && remove.is_empty()
     {
@@ -46,6 +64,9 @@ pub(crate) fn patch(patch: &Patch, limits: &Limits) -> Checked {
         kind(new_kind, limits)?;
     }
     importance(*new_importance)?;
+    if let Some(values) = new_vector {
+        vector(values, limits)?;
+    }
     attributes(set, limits)?;
     count("remove", remove.len(), limits.attributes)?;
     remove.iter().try_for_each(|name| attribute_name(name, limits))
@@ -66,21 +87,159 @@ pub(crate) fn slug(slug: &str, limits: &Limits) -> Checked {
     length("slug", &folded, limits.slug_bytes)
 }
 
-/// Returns the query's keys.
-pub(crate) fn search(request: &Search, limits: &Limits) -> Result<Vec<u64>, MemoryError> {
+#[cfg(test)]
+fn search(request: &Search, limits: &Limits) -> Result<Vec<u64>, MemoryError> {
+    search_by(request, limits, Analyzer::new())
+}
+
+/// Returns the keys of the query's words, by the tenant's analyzer: none only if there is a vector.
+pub(crate) fn search_by(
+    request: &Search,
+    limits: &Limits,
+    analyzer: Analyzer,
+) -> Result<Vec<u64>, MemoryError> {
     if !(1..=limits.k).contains(&request.k) {
         let (found, max) = (request.k as f64, limits.k as f64);
         return Err(MemoryError::invalid("k", Problem::OutOfRange { found, min: 1.0, max }));
     }
-    not_empty("text", request.text.trim())?;
+    if let Some(values) = &request.vector {
+        vector(values, limits)?;
+    }
+    weight("text_weight", request.text_weight)?;
+    weight("vector_weight", request.vector_weight)?;
+    if request.text_weight == 0.0 && request.vector_weight == 0.0 {
+        // By none of the two would anything be found.
+        let problem = Problem::OutOfRange { found: 0.0, min: f32::MIN_POSITIVE.into(), max: f32::MAX.into() };
+        return Err(MemoryError::invalid("text_weight + vector_weight", problem));
+    }
+    filter(&request.filter, limits)?;
+    words(request, limits, analyzer)
+}
+
+fn words(request: &Search, limits: &Limits, analyzer: Analyzer) -> Result<Vec<u64>, MemoryError> {
     length("text", &request.text, limits.query_bytes)?;
-    let keys = query_keys(&request.text);
-    if keys.is_empty() {
-        // Only punctuation: there is no word that could be found.
+    let keys = analyzer.query_keys(&request.text);
+    if keys.is_empty() && request.vector.is_none() {
+        // Empty, or only punctuation or stop words: there is no word that could be found.
         return Err(MemoryError::invalid("text", Problem::Empty));
     }
     count("text: words", keys.len(), limits.query_words)?;
     Ok(keys)
+}
+
+fn weight(field: &str, weight: f32) -> Checked {
+    if !weight.is_finite() {
+        return Err(MemoryError::invalid(field, Problem::NotFinite));
+    }
+    if weight < 0.0 {
+        let problem = Problem::OutOfRange { found: weight.into(), min: 0.0, max: f32::MAX.into() };
+        return Err(MemoryError::invalid(field, problem));
+    }
+    Ok(())
+}
+
+/// What can be told of a vector without the others: not whether it has their dimensions, nor whether their metric takes a zero.
+fn vector(values: &[f32], limits: &Limits) -> Checked {
+    if values.is_empty() {
+        return Err(MemoryError::invalid("vector", Problem::Empty));
+    }
+    count("vector: dimensions", values.len(), limits.vector_dimensions)?;
+    let Some(at) = values.iter().position(|value| !value.is_finite() || value.abs() > COMPONENT_MAX) else {
+        return Ok(());
+    };
+    let problem = if values[at].is_finite() {
+        let max = f64::from(COMPONENT_MAX);
+        Problem::OutOfRange { found: values[at].into(), min: -max, max }
+    } else {
+        Problem::NotFinite
+    };
+    Err(MemoryError::invalid(format!("vector[{at}]"), problem))
+}
+
+fn filter(filter: &Filter, limits: &Limits) -> Checked {
+    let clauses = filter.clauses();
+    count("filter: clauses", clauses.len(), limits.filter_clauses)?;
+    let values = clauses.iter().map(Clause::values).sum();
+    count("filter: values", values, limits.filter_values)?;
+    let bytes = clauses.iter().map(clause_bytes).sum();
+    if bytes > limits.filter_bytes {
+        return Err(MemoryError::invalid(
+            "filter",
+            Problem::TooLong { bytes, bytes_max: limits.filter_bytes },
+        ));
+    }
+    clauses.iter().enumerate().try_for_each(|(at, each)| clause(&format!("filter[{at}]"), each, limits))
+}
+
+/// Bytes of the names and texts of a clause.
+fn clause_bytes(clause: &Clause) -> usize {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::Text(text) => text.len(),
+        _ => 0,
+    };
+    let end = |end: &Bound<String>| match end {
+        Bound::Included(text) | Bound::Excluded(text) => text.len(),
+        Bound::Unbounded => 0,
+    };
+    match clause {
+        Clause::KindIn(kinds) => kinds.iter().map(String::len).sum(),
+        Clause::AttributeIn { name, values } => name.len() + values.iter().map(value).sum::<usize>(),
+        Clause::AttributeBetween { name, range: ValueRange::Texts(range) } => {
+            name.len() + end(&range.0) + end(&range.1)
+        }
+        Clause::AttributeBetween { name, .. } => name.len(),
+        _ => 0,
+    }
+}
+
+/// `field` is the clause's place in the filter.
+fn clause(field: &str, clause: &Clause, limits: &Limits) -> Checked {
+    match clause {
+        Clause::KindIn(kinds) => {
+            let field = format!("{field}.kind");
+            kinds.iter().try_for_each(|kind| length(&field, kind, limits.kind_bytes))
+        }
+        Clause::AttributeIn { name, values } => {
+            name_of(&format!("{field}.name"), name, limits)?;
+            match values.iter().position(|value| matches!(value, AttributeValue::Float(v) if !v.is_finite()))
+            {
+                Some(at) => Err(MemoryError::invalid(format!("{field}.values[{at}]"), Problem::NotFinite)),
+                None => Ok(()),
+            }
+        }
+        Clause::AttributeBetween { name, range } => {
+            name_of(&format!("{field}.name"), name, limits)?;
+            match range {
+                ValueRange::Numbers(range) => span(field, range, |number: &Number| number.is_nan()),
+                ValueRange::Texts(range) => span(field, range, |_| false),
+                _ => Ok(()),
+            }
+        }
+        Clause::CreatedMs(range) | Clause::UpdatedMs(range) => span(field, range, |_| false),
+        Clause::IdRange(range) => span(field, range, |_| false),
+        Clause::Importance(range) => span(field, range, |value: &f32| value.is_nan()),
+        _ => Ok(()),
+    }
+}
+
+/// Infinite ends are as good as open ones; NaN is no end. A range that ends before it begins is a mistake; one that is merely empty,
+/// such as `5..5`, finds nothing.
+fn span<T: PartialOrd>(field: &str, range: &Span<T>, is_nan: impl Fn(&T) -> bool) -> Checked {
+    let value =
+        |end: &Bound<T>| matches!(end, Bound::Included(value) | Bound::Excluded(value) if is_nan(value));
+    for (end, name) in [(&range.0, "start"), (&range.1, "end")] {
+        if value(end) {
+            return Err(MemoryError::invalid(format!("{field}.range.{name}"), Problem::NotFinite));
+        }
+    }
+    match range {
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end))
+            if start > end =>
+        {
+            Err(MemoryError::invalid(format!("{field}.range"), Problem::Reversed))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn text(text: &str, limits: &Limits) -> Checked {
@@ -129,9 +288,13 @@ fn attributes(attributes: &Attributes, limits: &Limits) -> Checked {
 }
 
 fn attribute_name(name: &str, limits: &Limits) -> Checked {
-    not_empty("attribute name", name)?;
-    length("attribute name", name, limits.attribute_name_bytes)?;
-    no_nul("attribute name", name)
+    name_of("attribute name", name, limits)
+}
+
+fn name_of(field: &str, name: &str, limits: &Limits) -> Checked {
+    not_empty(field, name)?;
+    length(field, name, limits.attribute_name_bytes)?;
+    no_nul(field, name)
 }
 
 fn not_empty(field: &str, text: &str) -> Checked {
@@ -158,3 +321,6 @@ fn no_nul(field: impl Into<String>, text: &str) -> Checked {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

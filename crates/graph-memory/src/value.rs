@@ -20,4 +20,6 @@ pub(crate) use requests::{AGE_MS_MAX, Request, RequestWindow, Seen};
 #[cfg(not(steadfast_loom))]
 pub(crate) use slugs::{SlugTrie, fold};
 #[cfg(not(steadfast_loom))]
-pub(crate) use tenant::{Entry, TenantValue};
+pub(crate) use tenant::{
+    Entry, IndexBuild, IndexBuilt, TenantValue, VectorRefusal, index_document, prepare_vector,
+};

@@ -185,6 +185,7 @@ fn an_update_changes_what_it_names_and_leaves_the_rest() {
             folded_slug: Some("a-slug"),
             attributes: &[("b", AttributeValue::from("two")), ("c", 3.5.into())].into_iter().collect(),
             importance: 0.25,
+            vector: &[],
         }),
         ..(*before).clone()
     };

@@ -74,6 +74,11 @@ impl Record {
     pub fn importance(&self) -> f32 {
         self.content.importance()
     }
+
+    /// Where it lies in a space of meanings, copied out; empty if it has no vector.
+    pub fn vector(&self) -> Vec<f32> {
+        self.content.vector()
+    }
 }
 
 /// One memory that a search found.
@@ -81,17 +86,42 @@ impl Record {
 pub struct Hit {
     /// The memory as it was in the state that was searched.
     pub record: Arc<Record>,
-    /// Its BM25 score; higher is better.
+    /// Higher is better. Of a search by words, the BM25 score; by a vector, the similarity; by both, the fused score.
+    pub score: f32,
+    /// Where the score comes from.
+    pub why: Why,
+}
+
+/// Why a memory is a hit.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Why {
+    /// Its place among those found by words; none if it wasn't.
+    pub text: Option<PartScore>,
+    /// Its place among those found by vector; none if it wasn't.
+    pub vector: Option<PartScore>,
+    /// Which of the query's words it holds, as the text index writes them (lower case, compounds and their parts), in the query's
+    /// order; only the query's first 64 are told.
+    pub terms: Vec<Arc<str>>,
+}
+
+/// A hit's place in one of the lists that a search is made of.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PartScore {
+    /// From 1, the best. Counted after the filter.
+    pub rank: u32,
+    /// What it was ranked by: the BM25 score or the similarity.
     pub score: f32,
 }
 
-/// What a search found, best first, ties by id.
+/// What a search found, best first, ties by id (similarities are compared before they are rounded to what is shown).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Hits {
     /// At most `k` of them.
     pub hits: Vec<Hit>,
-    /// How many memories held any of the words.
+    /// How many memories were found, those past `k` among them.
     pub matched: usize,
+    /// Whether `matched` is the exact number; otherwise there may be more.
+    pub matched_exactly: bool,
     /// The last change that the search saw; it saw all up to it and none after.
     pub seq: Seq,
 }
@@ -108,6 +138,10 @@ pub struct TenantStats {
     pub slugs: u64,
     /// Words over all texts, as the text index counts them.
     pub words: u64,
+    /// Memories that have a vector.
+    pub vectors: u64,
+    /// Texts that every search goes over one by one, since they are not yet in a sealed part of the index.
+    pub unsealed: u64,
     /// The last command for this tenant, carried out or refused.
     pub seq: Seq,
 }
@@ -115,6 +149,6 @@ pub struct TenantStats {
 impl TenantStats {
     /// Figures as a store counted them.
     pub fn new(memories: u64, created: u64, slugs: u64, words: u64, seq: Seq) -> Self {
-        Self { memories, created, slugs, words, seq }
+        Self { memories, created, slugs, words, vectors: 0, unsealed: 0, seq }
     }
 }

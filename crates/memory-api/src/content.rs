@@ -11,6 +11,7 @@
 //!   optional string folded_slug = 4;  // as compared, where that differs
 //!   repeated Attribute attributes = 6; // in the order of their names, which are all different
 //!   float importance = 7;
+//!   repeated float vector = 8;        // packed; all components are finite
 //! }
 //! message Attribute {
 //!   string name = 1;
@@ -46,6 +47,8 @@ pub struct ContentParts<'a> {
     pub attributes: &'a Attributes,
     /// From 0 to 1.
     pub importance: f32,
+    /// Where it lies in a space of meanings; empty if it has no vector.
+    pub vector: &'a [f32],
 }
 
 /// Bytes that are no [`Content`], and why.
@@ -75,6 +78,7 @@ const SLUG: u8 = 3;
 const FOLDED_SLUG: u8 = 4;
 const ATTRIBUTE: u8 = 6;
 const IMPORTANCE: u8 = 7;
+const VECTOR: u8 = 8;
 
 const ATTRIBUTE_NAME: u8 = 1;
 const ATTRIBUTE_BOOL: u8 = 2;
@@ -96,7 +100,8 @@ impl Content {
                 .iter()
                 .map(|(name, value)| field_len(attribute_len(name, value)))
                 .sum::<usize>()
-            + if parts.importance == 0.0 { 0 } else { 5 };
+            + if parts.importance == 0.0 { 0 } else { 5 }
+            + if parts.vector.is_empty() { 0 } else { field_len(size_of_val(parts.vector)) };
         let mut to = Vec::with_capacity(length);
         // What is empty or 0 isn't written, as Protocol Buffers has it.
         for (field, text) in [(TEXT, parts.text), (KIND, parts.kind)] {
@@ -117,6 +122,11 @@ impl Content {
         if parts.importance != 0.0 {
             put_key(&mut to, IMPORTANCE, WireType::Fixed32);
             to.extend(parts.importance.to_le_bytes());
+        }
+        if !parts.vector.is_empty() {
+            put_key(&mut to, VECTOR, WireType::Bytes);
+            put_varint(&mut to, size_of_val(parts.vector) as u64);
+            to.extend(parts.vector.iter().flat_map(|component| component.to_le_bytes()));
         }
         debug_assert_eq!(to.len(), length);
         Self { bytes: to.into_boxed_slice() }
@@ -147,6 +157,15 @@ impl Content {
                     last_name = Some(name);
                 }
                 (IMPORTANCE, Value::Fixed32(_)) => {}
+                (VECTOR, Value::Bytes(vector)) => {
+                    let (components, rest) = vector.as_chunks();
+                    if components.is_empty() || !rest.is_empty() {
+                        return Err(MalformedContent("a vector that is cut off"));
+                    }
+                    if components.iter().any(|component| !f32::from_le_bytes(*component).is_finite()) {
+                        return Err(MalformedContent("a vector that isn't finite"));
+                    }
+                }
                 _ => return Err(MalformedContent("an unknown field")),
             }
         }
@@ -183,6 +202,16 @@ impl Content {
         match self.field(IMPORTANCE) {
             Some(Value::Fixed32(bits)) => f32::from_bits(bits),
             _ => 0.0,
+        }
+    }
+
+    /// Where it lies in a space of meanings, copied out; empty if it has no vector.
+    pub fn vector(&self) -> Vec<f32> {
+        match self.field(VECTOR) {
+            Some(Value::Bytes(vector)) => {
+                vector.as_chunks().0.iter().map(|component| f32::from_le_bytes(*component)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -231,6 +260,7 @@ impl fmt::Debug for Content {
             .field("slug", &self.slug())
             .field("attributes", &self.attributes())
             .field("importance", &self.importance())
+            .field("vector", &self.vector())
             .finish_non_exhaustive()
     }
 }

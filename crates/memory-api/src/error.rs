@@ -11,6 +11,17 @@ use crate::{Id, RequestId, Version};
 pub enum Problem {
     /// It is empty.
     Empty,
+    /// It has another number of dimensions than the tenant's vectors.
+    WrongDimensions {
+        /// How many it has.
+        found: usize,
+        /// How many it should have.
+        expected: usize,
+    },
+    /// It ends before it begins.
+    Reversed,
+    /// All of its components are 0, and it is to be compared by angles.
+    ZeroVector,
     /// It has more bytes than allowed.
     TooLong {
         /// Bytes it has.
@@ -51,6 +62,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "is empty"),
+            Self::WrongDimensions { found, expected } => {
+                write!(f, "has {found} dimensions, the tenant's vectors have {expected}")
+            }
+            Self::Reversed => f.write_str("ends before it begins"),
+            Self::ZeroVector => f.write_str("has no direction: all components are 0"),
             Self::TooLong { bytes, bytes_max } => {
                 write!(f, "has {bytes} bytes, at most {bytes_max} are allowed")
             }

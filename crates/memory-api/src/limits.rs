@@ -27,6 +27,14 @@ pub struct Limits {
     pub query_words: usize,
     /// Hits a search may ask for; 10 000. At least 1 is needed.
     pub k: usize,
+    /// Dimensions of a vector; 4096. At least 1 is needed.
+    pub vector_dimensions: usize,
+    /// Clauses of a filter; 256.
+    pub filter_clauses: usize,
+    /// Values that the sets of a filter list, all together; 10 000.
+    pub filter_values: usize,
+    /// Bytes of all names and texts of a filter together; 1 MiB.
+    pub filter_bytes: usize,
     /// Bytes of a tenant's name; 64.
     pub tenant_bytes: usize,
     /// Requests that a tenant remembers by their ids; 65 536. The oldest go first, and ids older than those are refused.
@@ -59,6 +67,10 @@ impl Default for Limits {
             query_bytes: 1 << 20,
             query_words: 10_000,
             k: 10_000,
+            vector_dimensions: 4096,
+            filter_clauses: 256,
+            filter_values: 10_000,
+            filter_bytes: 1 << 20,
             tenant_bytes: 64,
             request_ids: 65_536,
             tenants: 100_000,

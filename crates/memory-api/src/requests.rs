@@ -1,6 +1,6 @@
 //! What a caller asks for.
 
-use crate::{AttributeValue, Attributes, Id, RequestId, Version};
+use crate::{AttributeValue, Attributes, Filter, Id, RequestId, Version};
 
 /// What to do when the slug of an [`Allocate`] already names a memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Allocate {
     pub attributes: Attributes,
     /// From 0 to 1; 0.5 unless set.
     pub importance: Option<f32>,
+    /// Where it lies in a space of meanings, so that it is found by its neighbours. All of a tenant's vectors have the same dimensions.
+    pub vector: Option<Vec<f32>>,
     /// Makes it safe to send this again.
     pub request_id: Option<RequestId>,
 }
@@ -72,6 +74,13 @@ impl Allocate {
         self
     }
 
+    /// Sets the vector; its components are finite.
+    #[must_use]
+    pub fn vector(mut self, vector: impl Into<Vec<f32>>) -> Self {
+        self.vector = Some(vector.into());
+        self
+    }
+
     /// Names this request, so that sending it again does nothing more.
     #[must_use]
     pub fn request_id(mut self, request_id: RequestId) -> Self {
@@ -91,6 +100,8 @@ pub struct Patch {
     pub kind: Option<String>,
     /// A new importance, from 0 to 1.
     pub importance: Option<f32>,
+    /// A new vector. A new text without one keeps the vector that there is.
+    pub vector: Option<Vec<f32>>,
     /// Attributes to set.
     pub set: Attributes,
     /// Names of attributes to take out (before `set` is done); a name that isn't there is no error.
@@ -123,6 +134,13 @@ impl Patch {
     #[must_use]
     pub fn importance(mut self, importance: f32) -> Self {
         self.importance = Some(importance);
+        self
+    }
+
+    /// Sets a new vector; its components are finite.
+    #[must_use]
+    pub fn vector(mut self, vector: impl Into<Vec<f32>>) -> Self {
+        self.vector = Some(vector.into());
         self
     }
 
@@ -186,25 +204,109 @@ impl From<Id> for Delete {
     }
 }
 
-/// Looks for memories by the words of their text.
+/// How many of a query's words a memory must hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum TextMode {
+    /// At least one. The default.
+    #[default]
+    Any,
+    /// Every one.
+    All,
+}
+
+/// Looks for memories: by words, by a vector, or by both.
+///
+/// With both, a hit needs to be found by one of them only. The two lists are merged by reciprocal rank fusion (Cormack, Clarke and
+/// Büttcher, 2009): a hit's score is the sum of `weight / (60 + rank)` over the lists that it is in.
+///
+/// ```
+/// use steadfast_memory_api::{Filter, Search, TextMode};
+///
+/// let by_words = Search::new("late invoices").mode(TextMode::All).filter(Filter::new().kind("preference"));
+/// let by_vector = Search::by_vector([0.6, 0.8]).k(3);
+/// let by_both = Search::new("late invoices").vector([0.6, 0.8]).weights(1.0, 2.0);
+/// # let _ = (by_words, by_vector, by_both);
+/// ```
 #[derive(Clone, PartialEq, Debug)]
 pub struct Search {
-    /// The words to look for; a memory that holds any of them can be a hit.
+    /// The words to look for; may be empty if there is a vector.
     pub text: String,
     /// At most so many hits; 10 unless set.
     pub k: usize,
+    /// How many of the words a memory must hold to be found by them.
+    pub mode: TextMode,
+    /// Finds the memories whose vectors are nearest to this one; it has as many dimensions as they.
+    pub vector: Option<Vec<f32>>,
+    /// What a hit must match besides.
+    pub filter: Filter,
+    /// How much a rank by words counts when there is a vector as well; 1 unless set. By a weight of 0 nothing is found.
+    pub text_weight: f32,
+    /// How much a rank by vector counts when there are words as well; 1 unless set. By a weight of 0 nothing is found.
+    pub vector_weight: f32,
+    /// Whether the nearest vectors are found by comparing all of them: none is missed, at the price of a scan. Not unless set.
+    pub exact: bool,
 }
 
 impl Search {
     /// Looks for `text`, at most 10 hits.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), k: 10 }
+        Self {
+            text: text.into(),
+            k: 10,
+            mode: TextMode::Any,
+            vector: None,
+            filter: Filter::new(),
+            text_weight: 1.0,
+            vector_weight: 1.0,
+            exact: false,
+        }
+    }
+
+    /// Looks for the memories whose vectors are nearest to `vector`, at most 10.
+    pub fn by_vector(vector: impl Into<Vec<f32>>) -> Self {
+        Self::new("").vector(vector)
     }
 
     /// At most `k` hits.
     #[must_use]
     pub fn k(mut self, k: usize) -> Self {
         self.k = k;
+        self
+    }
+
+    /// Sets how many of the words a memory must hold.
+    #[must_use]
+    pub fn mode(mut self, mode: TextMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Looks for what is near this vector as well.
+    #[must_use]
+    pub fn vector(mut self, vector: impl Into<Vec<f32>>) -> Self {
+        self.vector = Some(vector.into());
+        self
+    }
+
+    /// Only memories that match this filter, in place of the one that was set before.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Sets how much ranks by words and ranks by vector count: finite, not negative, not both 0.
+    #[must_use]
+    pub fn weights(mut self, text: f32, vector: f32) -> Self {
+        (self.text_weight, self.vector_weight) = (text, vector);
+        self
+    }
+
+    /// Compares all vectors, so that none of the nearest is missed.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
         self
     }
 }

@@ -25,11 +25,22 @@ const RULES: &[Rule] = &[
     Rule { package: "steadfast-metrics", may_use: Only(&[], &[]) },
     Rule { package: "steadfast-breaker", may_use: Only(&[], &["steadfast-metrics"]) },
     Rule { package: "steadfast-memory-api", may_use: Only(&[], &[]) },
+    Rule { package: "steadfast-text-index", may_use: Only(&[], &[]) },
+    Rule { package: "steadfast-vector-index", may_use: Only(&[], &[]) },
     Rule { package: "steadfast-proto", may_use: Only(&[], &[]) },
     Rule { package: "steadfast-pool", may_use: Only(&["steadfast-metrics"], &[]) },
     Rule {
         package: "steadfast-graph-memory",
-        may_use: Only(&["steadfast-memory-api", "steadfast-metrics", "steadfast-breaker"], &[]),
+        may_use: Only(
+            &[
+                "steadfast-memory-api",
+                "steadfast-text-index",
+                "steadfast-vector-index",
+                "steadfast-metrics",
+                "steadfast-breaker",
+            ],
+            &[],
+        ),
     },
     Rule {
         package: "steadfast-client",

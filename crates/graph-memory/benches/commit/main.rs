@@ -148,6 +148,7 @@ fn print_time(width: usize, stats: &StoreStats, rate: &Rate) {
         ("write and sync", time.write),
         ("encode", time.encode),
         ("apply", time.apply),
+        ("index", time.index),
         ("publish", time.publish),
         ("segment", time.segment),
     ];

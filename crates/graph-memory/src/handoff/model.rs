@@ -17,6 +17,7 @@ struct Recording {
     published: Arc<AtomicUsize>,
     applied: usize,
     batches: Vec<usize>,
+    close_when_tending: Option<Arc<Handoff<usize, (usize, usize)>>>,
 }
 
 impl Stages for Recording {
@@ -39,6 +40,12 @@ impl Stages for Recording {
         // The one publication of a batch: readers see all of it or nothing. Release: as the swap of a value.
         self.published.store(self.applied, Ordering::Release);
     }
+
+    fn tend(&mut self) {
+        if let Some(handoff) = &self.close_when_tending {
+            handoff.close();
+        }
+    }
 }
 
 struct World {
@@ -54,10 +61,22 @@ impl World {
     }
 
     fn committer(&self) -> thread::JoinHandle<Vec<usize>> {
+        self.committer_that(None)
+    }
+
+    fn committer_that_closes_when_tending(&self) -> thread::JoinHandle<Vec<usize>> {
+        self.committer_that(Some(Arc::clone(&self.handoff)))
+    }
+
+    fn committer_that(
+        &self,
+        close_when_tending: Option<Arc<Handoff<usize, (usize, usize)>>>,
+    ) -> thread::JoinHandle<Vec<usize>> {
         let handoff = Arc::clone(&self.handoff);
         let (durable, published) = (Arc::clone(&self.durable), Arc::clone(&self.published));
         thread::spawn(move || {
-            let mut stages = Recording { durable, published, applied: 0, batches: Vec::new() };
+            let mut stages =
+                Recording { durable, published, applied: 0, batches: Vec::new(), close_when_tending };
             serve(&handoff, &mut stages);
             stages.batches
         })
@@ -173,6 +192,24 @@ fn loom_expiry_and_service_of_a_waiter_exclude_each_other() {
         served
     });
     assert_eq!(outcomes, BTreeSet::from([false, true]));
+}
+
+#[test]
+fn loom_a_nudge_is_not_lost() {
+    let outcomes = model(|| {
+        let world = World::new(10, 10);
+        let committer = world.committer_that_closes_when_tending();
+        let nudger = {
+            let handoff = Arc::clone(&world.handoff);
+            thread::spawn(move || handoff.nudge())
+        };
+        let reply = loom::future::block_on(Handoff::submit(&world.handoff, 1, 1, Instant::now));
+        nudger.join().unwrap();
+        // Ends only if the nudge arrived.
+        committer.join().unwrap();
+        reply == Reply::Closed
+    });
+    assert_eq!(outcomes, BTreeSet::from([false, true]), "tended before the job came, and after");
 }
 
 #[test]

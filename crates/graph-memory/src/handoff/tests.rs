@@ -15,6 +15,7 @@ struct Doubling {
     applied: Vec<u32>,
     panic_at: Option<u32>,
     refuse: bool,
+    tended: usize,
 }
 
 impl Stages for Doubling {
@@ -35,6 +36,10 @@ impl Stages for Doubling {
     }
 
     fn publish(&mut self) {}
+
+    fn tend(&mut self) {
+        self.tended += 1;
+    }
 }
 
 fn handoff(jobs: usize, bytes: usize, waiters: usize) -> Arc<Handoff<u32, u32>> {
@@ -191,6 +196,28 @@ fn when_the_committer_unwinds_everybody_is_told() {
         assert_eq!(ready(ticket), Some(Reply::Lost));
     }
     assert_eq!(block_on(Handoff::submit(&handoff, 6, 1, soon)), Reply::Closed);
+}
+
+#[test]
+fn a_nudged_committer_tends_and_goes_on() {
+    let handoff = handoff(10, 100, 10);
+    handoff.nudge();
+    let committer = {
+        let handoff = Arc::clone(&handoff);
+        std::thread::spawn(move || {
+            let mut stages = Doubling::default();
+            serve(&handoff, &mut stages);
+            (stages.tended, stages.applied)
+        })
+    };
+    assert_eq!(block_on(Handoff::submit(&handoff, 4, 1, soon)), Reply::Answer(8));
+    handoff.nudge();
+    assert_eq!(block_on(Handoff::submit(&handoff, 5, 1, soon)), Reply::Answer(10));
+    handoff.close();
+    let (tended, applied) = committer.join().unwrap();
+    // Nudges count once however many come before the committer has time, and not at all when it is closed first.
+    assert!(tended <= 2, "{tended}");
+    assert_eq!(applied, [4, 5]);
 }
 
 #[test]

@@ -323,8 +323,15 @@ impl<'a> Reader<'a> {
             let commands = commands(batch, &header)
                 .ok_or_else(|| self.damaged(number, offset, "the commands' lengths don't fit the batch"))?;
             if !commands.is_empty() {
-                visit(&header, &commands)
-                    .map_err(|Undecodable(detail)| self.damaged(number, offset, detail))?;
+                visit(&header, &commands).map_err(|error| match error {
+                    Undecodable::Damaged(detail) => self.damaged(number, offset, detail),
+                    Undecodable::Unsupported(detail) => OpenError::Unsupported {
+                        file: self.layout.path(number),
+                        offset: offset as u64,
+                        seq: Seq::new(self.position.last_seq),
+                        detail,
+                    },
+                })?;
             }
             self.batches += 1;
             self.last_kind = Some(header.kind);

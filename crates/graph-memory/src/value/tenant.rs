@@ -2,19 +2,79 @@
 
 use std::sync::Arc;
 
-use steadfast_memory_api::{Id, Record, Seq, TenantStats};
+use steadfast_memory_api::{Content, Id, Record, Seq, TenantStats};
+use steadfast_text_index::{Analyzer, Backlog, Document, Language, Place, TextIndex};
+use steadfast_vector_index::{
+    Config as VectorConfig, DIMENSIONS_MAX, Metric, Place as VectorPlace, PreparedVector,
+    Report as VectorReport, VectorIndex,
+};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::text::{Place, TextIndex};
+use crate::command::NewVector;
+use crate::filter::tags_of;
 use crate::value::{Radix, SlugTrie};
+use crate::verified::{Defect, Verified};
 
 /// A memory in a value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) record: Arc<Record>,
+    /// Where it stands in the text index.
     pub(crate) place: Place,
-    /// Words of the text, as the index counts them.
-    pub(crate) words: u32,
+    /// Where its vector stands in the vector index, if it has one.
+    pub(crate) vector_place: Option<VectorPlace>,
+}
+
+/// What the vector index keeps of a vector; none if it has no components, too many, or can't be compared by this metric.
+pub(crate) fn prepare_vector(values: &[f32], metric: Metric) -> Option<PreparedVector> {
+    PreparedVector::new(&VectorConfig::new(values.len(), metric), values).ok()
+}
+
+/// What the text index keeps of a memory.
+pub(crate) fn index_document(content: &Content, analyzer: Analyzer) -> Document {
+    analyzer.document_terms(content.text()).with_tags(tags_of(content))
+}
+
+/// How far sealing may be behind before commits wait for it: full chunks of the tail, which each query scans.
+const BACKLOG_MAX: Backlog = Backlog { documents: 16 << 10, words: 1 << 20 };
+
+/// The same for vectors; a scan of so many takes about as long as that of the text.
+const VECTOR_BACKLOG_MAX: usize = 16 << 10;
+
+/// Why a vector can't be indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VectorRefusal {
+    Dimensions { expected: usize },
+    Zero,
+}
+
+/// Work on an index for another thread.
+pub(crate) enum IndexBuild {
+    Text(steadfast_text_index::Build),
+    Vectors(steadfast_vector_index::Build),
+}
+
+/// What came of an [`IndexBuild`].
+pub(crate) enum IndexBuilt {
+    Text(steadfast_text_index::Built),
+    Vectors(steadfast_vector_index::Built),
+}
+
+impl IndexBuild {
+    /// Whether it may take long.
+    pub(crate) fn is_merge(&self) -> bool {
+        match self {
+            Self::Text(build) => build.is_merge(),
+            Self::Vectors(build) => build.is_merge(),
+        }
+    }
+
+    pub(crate) fn run(self) -> IndexBuilt {
+        match self {
+            Self::Text(build) => IndexBuilt::Text(build.run()),
+            Self::Vectors(build) => IndexBuilt::Vectors(build.run()),
+        }
+    }
 }
 
 impl Entry {
@@ -27,29 +87,85 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct TenantValue {
     pub(crate) seq: Seq,
+    /// How the text of its memories, and of its queries, becomes terms. Settled when the tenant came into being.
+    pub(crate) analyzer: Analyzer,
     /// By id, counted from 1; none for a memory that was deleted.
     entries: Radix<Option<Entry>>,
     slugs: SlugTrie,
     slugs_live: u64,
     text: TextIndex,
+    /// There from the first vector on.
+    vectors: Option<VectorIndex>,
+    /// Whether its tail is being sealed, and whether segments of it are being merged.
+    vectors_sealing: bool,
+    vectors_merging: bool,
     /// The hash of the remembered requests, which readers have no use for.
     pub(crate) requests_hash: u64,
 }
 
 impl TenantValue {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(analyzer: Analyzer) -> Self {
         Self {
             seq: Seq::new(0),
+            analyzer,
             entries: Radix::default(),
             slugs: SlugTrie::default(),
             slugs_live: 0,
             text: TextIndex::default(),
+            vectors: None,
+            vectors_sealing: false,
+            vectors_merging: false,
             requests_hash: 0,
         }
     }
 
     pub(crate) fn text(&self) -> &TextIndex {
         &self.text
+    }
+
+    pub(crate) fn vectors(&self) -> Option<&VectorIndex> {
+        self.vectors.as_ref()
+    }
+
+    /// Puts a vector into the index, which the first one makes.
+    ///
+    /// # Errors
+    /// Why it can't be: told by its dimensions and by whether all of its components are 0, and so everywhere the same.
+    pub(crate) fn index_vector(&mut self, id: Id, vector: &NewVector) -> Result<VectorPlace, VectorRefusal> {
+        self.check_vector(vector)?;
+        if self.vectors.is_none() {
+            let config = VectorConfig::new(vector.values.len(), vector.metric);
+            self.vectors = VectorIndex::new(config).ok();
+        }
+        let index = self.vectors.as_mut().ok_or(VectorRefusal::Dimensions { expected: DIMENSIONS_MAX })?;
+        let metric = index.config().metric();
+        // Prepared by another metric, if the configuration was changed between two openings.
+        let again = if metric == vector.metric { None } else { prepare_vector(&vector.values, metric) };
+        let prepared = again.as_ref().or(vector.prepared.as_ref()).ok_or(VectorRefusal::Zero)?;
+        index.insert(id.get(), prepared).map_err(|_| VectorRefusal::Zero)
+    }
+
+    /// Whether a vector can be put into the index.
+    pub(crate) fn check_vector(&self, vector: &NewVector) -> Result<(), VectorRefusal> {
+        let (expected, metric) = match &self.vectors {
+            Some(index) => (index.config().dimensions(), index.config().metric()),
+            None => (vector.values.len().clamp(1, DIMENSIONS_MAX), vector.metric),
+        };
+        if vector.values.len() != expected {
+            return Err(VectorRefusal::Dimensions { expected });
+        }
+        if metric == Metric::Cosine && vector.values.iter().all(|component| *component == 0.0) {
+            return Err(VectorRefusal::Zero);
+        }
+        Ok(())
+    }
+
+    /// Takes a vector out of the index.
+    pub(crate) fn unindex_vector(&mut self, place: Option<VectorPlace>) {
+        if let (Some(place), Some(index)) = (place, &mut self.vectors) {
+            let removed = index.remove(place);
+            debug_assert!(removed, "a vector that is there is in the index");
+        }
     }
 
     pub(crate) fn entry(&self, id: Id) -> Option<&Entry> {
@@ -70,7 +186,42 @@ impl TenantValue {
 
     pub(crate) fn stats(&self) -> TenantStats {
         let created = self.entries.len() as u64;
-        TenantStats::new(self.text.documents(), created, self.slugs_live, self.text.words(), self.seq)
+        let mut stats =
+            TenantStats::new(self.text.documents(), created, self.slugs_live, self.text.length(), self.seq);
+        stats.unsealed = self.text.unsealed();
+        stats.vectors = self.vectors.as_ref().map_or(0, |index| index.len() as u64);
+        stats
+    }
+
+    /// Walks over the indexes and holds them against the records.
+    pub(crate) fn verify(&self) -> Result<Verified, Defect> {
+        let text = self.text.verify().map_err(|defect| Defect::in_index("text", &defect))?;
+        let records = self.live().count() as u64;
+        if records != text.documents {
+            let detail = format!("{} documents for {records} memories", text.documents);
+            return Err(Defect { index: "text", detail });
+        }
+        let vectors = match &self.vectors {
+            Some(index) => index.verify().map_err(|defect| Defect::in_index("vector", &defect))?,
+            None => VectorReport::default(),
+        };
+        let with_vector = self.live().filter(|entry| entry.vector_place.is_some()).count();
+        if with_vector != vectors.live {
+            let detail = format!("{} vectors for {with_vector} memories that have one", vectors.live);
+            return Err(Defect { index: "vector", detail });
+        }
+        Ok(Verified {
+            memories: records,
+            text_segments: text.segments,
+            vectors: vectors.live as u64,
+            vector_segments: vectors.segments,
+            vector_graphs: vectors.graphs,
+        })
+    }
+
+    /// How many memories there are.
+    pub(crate) fn len(&self) -> usize {
+        self.text.documents() as usize
     }
 
     /// The id that the next memory gets.
@@ -92,13 +243,59 @@ impl TenantValue {
     }
 
     /// Puts a document into the text index.
-    pub(crate) fn index_text(&mut self, id: Id, terms: &crate::text::tokens::DocumentTerms) -> Place {
-        self.text.insert(id.get(), terms)
+    pub(crate) fn index_text(&mut self, id: Id, document: &Document) -> Place {
+        self.text.insert(id.get(), document)
     }
 
-    /// Takes a document out of the text index.
-    pub(crate) fn unindex_text(&mut self, place: Place, words: u32) {
-        self.text.remove(place, words);
+    /// Takes a memory out of the text index.
+    pub(crate) fn unindex_text(&mut self, place: Place, content: &Content) {
+        let analyzer = self.analyzer;
+        let removed = self.text.remove_with(place, || index_document(content, analyzer));
+        debug_assert!(removed, "a memory that is there is in the index");
+    }
+
+    /// What should be built for the indexes now.
+    pub(crate) fn plan_index(&mut self) -> Option<IndexBuild> {
+        if let Some(build) = self.text.plan() {
+            return Some(IndexBuild::Text(build));
+        }
+        let vectors = self.vectors.as_ref()?;
+        if !self.vectors_sealing
+            && let Some(build) = vectors.plan_seal()
+        {
+            self.vectors_sealing = true;
+            return Some(IndexBuild::Vectors(build));
+        }
+        if !self.vectors_merging
+            && let Some(build) = vectors.plan_merge()
+        {
+            self.vectors_merging = true;
+            return Some(IndexBuild::Vectors(build));
+        }
+        None
+    }
+
+    /// Puts in place what was built.
+    pub(crate) fn install_index(&mut self, built: IndexBuilt) {
+        let installed = match (built, &mut self.vectors) {
+            (IndexBuilt::Text(built), _) => self.text.install(built),
+            (IndexBuilt::Vectors(built), Some(index)) => {
+                *(if built.is_merge() { &mut self.vectors_merging } else { &mut self.vectors_sealing }) =
+                    false;
+                // Stale only if what it was built from is gone; then something else is planned.
+                let _stale = index.install(built);
+                true
+            }
+            (IndexBuilt::Vectors(_), None) => false,
+        };
+        debug_assert!(installed, "it was planned by this value's line");
+    }
+
+    /// Whether queries would become slow if more were written before the builds in progress are done.
+    pub(crate) fn index_is_behind(&self) -> bool {
+        let Backlog { documents, words } = self.text.backlog();
+        let vectors = self.vectors.as_ref().map_or(0, VectorIndex::backlog);
+        documents > BACKLOG_MAX.documents || words > BACKLOG_MAX.words || vectors > VECTOR_BACKLOG_MAX
     }
 
     /// Replaces a memory that is there by another version of it.
@@ -109,9 +306,10 @@ impl TenantValue {
     /// Removes a memory that is there.
     pub(crate) fn remove(&mut self, id: Id) {
         let Some(entry) = self.entry(id) else { return };
-        let (place, words, has_slug) = (entry.place, entry.words, entry.record.slug().is_some());
-        self.slugs_live -= u64::from(has_slug);
-        self.text.remove(place, words);
+        let (place, vector_place, record) = (entry.place, entry.vector_place, Arc::clone(&entry.record));
+        self.slugs_live -= u64::from(record.slug().is_some());
+        self.unindex_text(place, &record.content);
+        self.unindex_vector(vector_place);
         self.entries.replace(id.get() as usize - 1, None);
     }
 
@@ -119,6 +317,9 @@ impl TenantValue {
     pub(crate) fn hash_into(&self, hasher: &mut Xxh3) {
         for number in [self.seq.get(), self.entries.len() as u64, self.slugs_live, self.requests_hash] {
             hasher.update(&number.to_le_bytes());
+        }
+        for language in [self.analyzer.stemmer(), self.analyzer.stop_words()] {
+            hasher.update(&language.map_or(0, Language::number).to_le_bytes());
         }
         for entry in self.live() {
             hash_record(&entry.record, hasher);
@@ -148,11 +349,10 @@ mod tests {
     use steadfast_memory_api::{Attributes, Content, ContentParts, Version};
 
     use super::*;
-    use crate::text::tokens::document_terms;
 
     fn entry(value: &mut TenantValue, slug: &str) -> Entry {
-        let (id, terms) = (value.next_id(), document_terms("text"));
-        let place = value.index_text(id, &terms);
+        let id = value.next_id();
+        let place = value.index_text(id, &value.analyzer.document_terms("text"));
         let record = Record {
             id,
             version: Version::new(1),
@@ -166,15 +366,16 @@ mod tests {
                 folded_slug: None,
                 attributes: &Attributes::new(),
                 importance: 0.5,
+                vector: &[],
             }),
         };
-        Entry { record: Arc::new(record), place, words: terms.length }
+        Entry { record: Arc::new(record), place, vector_place: None }
     }
 
     /// The trie keeps 28 bits of a hash: two slugs that share them must not be mixed up.
     #[test]
     fn slugs_that_collide_in_the_trie_are_told_apart() {
-        let mut value = TenantValue::new();
+        let mut value = TenantValue::new(Analyzer::new());
         let mut seen = HashMap::new();
         let (a, b) = (0..)
             .find_map(|n| {
@@ -193,7 +394,7 @@ mod tests {
 
     #[test]
     fn the_slug_trie_grows_and_older_values_keep_theirs() {
-        let mut value = TenantValue::new();
+        let mut value = TenantValue::new(Analyzer::new());
         let mut older = Vec::new();
         for n in 1..=500_u64 {
             let entry = entry(&mut value, &format!("slug-{n}"));

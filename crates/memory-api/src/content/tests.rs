@@ -19,6 +19,8 @@ struct WireContent {
     attributes: Vec<WireAttribute>,
     #[prost(float, tag = "7")]
     importance: f32,
+    #[prost(float, repeated, tag = "8")]
+    vector: Vec<f32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -58,6 +60,7 @@ prop_compose! {
         folded_slug in proptest::option::of(".{0,20}"),
         attributes in prop::collection::btree_map(".{0,12}", value(), 0..6),
         importance in 0.0_f32..1.0,
+        vector in prop::collection::vec(-1e38_f32..1e38, 0..20),
     ) -> (WireContent, Attributes) {
         let owned: Attributes = attributes.clone().into_iter().collect();
         let attributes = attributes.into_iter().map(|(name, value)| {
@@ -70,7 +73,7 @@ prop_compose! {
             WireAttribute { name, value: Some(value) }
         });
         let attributes = attributes.collect();
-        (WireContent { text, kind, slug, folded_slug, attributes, importance }, owned)
+        (WireContent { text, kind, slug, folded_slug, attributes, importance, vector }, owned)
     }
 }
 
@@ -82,6 +85,7 @@ fn pack(wire: &WireContent, attributes: &Attributes) -> Content {
         folded_slug: wire.folded_slug.as_deref(),
         attributes,
         importance: wire.importance,
+        vector: &wire.vector,
     })
 }
 
@@ -97,6 +101,7 @@ proptest! {
         prop_assert_eq!(content.folded_slug(), wire.folded_slug.as_deref().or(wire.slug.as_deref()));
         prop_assert_eq!(content.importance(), wire.importance);
         prop_assert_eq!(&content.attributes(), &attributes);
+        prop_assert_eq!(content.vector(), wire.vector);
         for (name, value) in attributes.iter() {
             prop_assert!(content.attribute(name).is_some_and(|found| found == *value));
         }
@@ -121,6 +126,7 @@ proptest! {
                 folded_slug: content.string(FOLDED_SLUG),
                 attributes: &attributes,
                 importance: content.importance(),
+                vector: &content.vector(),
             });
             prop_assert!(again.as_bytes().len() <= content.as_bytes().len());
             prop_assert_eq!(again.text(), content.text());
@@ -137,11 +143,13 @@ fn names_what_is_wrong() {
         put_bytes(&mut field, ATTRIBUTE, &message);
         field
     };
-    let cases: [(Vec<u8>, &str); 7] = [
+    let cases: [(Vec<u8>, &str); 9] = [
         (vec![TEXT << 3 | 2, 5, b'a'], "cut off"),
         (vec![TEXT << 3 | 2, 1, 0xff], "UTF-8"),
         (vec![TEXT << 3 | 2, 1, b'a', TEXT << 3 | 2, 1, b'b'], "out of order"),
         (vec![9 << 3, 1], "unknown field"),
+        (vec![VECTOR << 3 | 2, 3, 0, 0, 0], "cut off"),
+        (vec![VECTOR << 3 | 2, 4, 0, 0, 0xc0, 0x7f], "isn't finite"),
         ([attribute("b"), attribute("a")].concat(), "attributes out of order"),
         ([attribute("a"), attribute("a")].concat(), "attributes out of order"),
         (vec![ATTRIBUTE << 3 | 2, 0], "unknown kind"),

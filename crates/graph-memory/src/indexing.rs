@@ -1,0 +1,172 @@
+//! Index building in the background: what tenants' indexes plan is built by two threads and put in place by the committer.
+//!
+//! The committer calls [`Indexing::tend`] for each batch: it installs what is built, hands over what is planned, and, when
+//! a tail has grown past its bound because sealing is behind, waits for it. So commits wait rather than queries
+//! slow down. When a build is done its thread nudges the committer, so an idle store gets its segments, too.
+//! While a log is replayed, replay takes the committer's part.
+//!
+//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's commits should wait for it.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::apply::Tenants;
+use crate::value::{IndexBuild, IndexBuilt};
+
+/// Builds for the committer, on threads of its own. When this is dropped they finish what they are at, which may take seconds and
+/// is nobody's loss, and end; nobody waits for them.
+pub(crate) struct Indexing {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// The threads wait here for work.
+    planned: Condvar,
+    /// The committer waits here when it has to.
+    done: Condvar,
+    /// How many are built and not yet fetched: lets the committer look without the lock. It fetches what it finds under the lock, so
+    /// Relaxed is enough; what it misses, a nudge brings it back for.
+    built: AtomicUsize,
+    nudge: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct State {
+    seals: VecDeque<(u32, IndexBuild)>,
+    merges: VecDeque<(u32, IndexBuild)>,
+    built: Vec<(u32, IndexBuilt)>,
+    /// Handed over and not yet fetched.
+    in_progress: usize,
+    /// A build panicked, which is a bug: nothing is built any more.
+    failed: bool,
+    closed: bool,
+}
+
+/// The queue that a thread works on.
+type Queue = fn(&mut State) -> &mut VecDeque<(u32, IndexBuild)>;
+
+impl Indexing {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            planned: Condvar::new(),
+            done: Condvar::new(),
+            built: AtomicUsize::new(0),
+            nudge: OnceLock::new(),
+        });
+        let queues: [(&str, Queue); 2] =
+            [("steadfast-seals", |state| &mut state.seals), ("steadfast-merges", |state| &mut state.merges)];
+        // Should the second thread not start, the drop of this ends the first.
+        let indexing = Self { shared };
+        for (name, queue) in queues {
+            let worker = Arc::clone(&indexing.shared);
+            std::thread::Builder::new().name(name.into()).spawn(move || worker.build_all(queue))?;
+        }
+        Ok(indexing)
+    }
+
+    /// Has `nudge` called when something is built; before that, nobody is told.
+    pub(crate) fn on_built(&self, nudge: impl Fn() + Send + Sync + 'static) {
+        // Set once, by the store that begins.
+        drop(self.shared.nudge.set(Box::new(nudge)));
+    }
+
+    /// Installs what is built and hands over what is planned; waits while a tail is longer than it may be.
+    pub(crate) fn tend(&mut self, tenants: &mut Tenants) {
+        if self.shared.built.load(Ordering::Relaxed) > 0 {
+            self.install(tenants);
+        }
+        self.hand_over(tenants);
+        while tenants.is_behind() && self.wait() {
+            self.install(tenants);
+            self.hand_over(tenants);
+        }
+    }
+
+    /// Whether a build panicked.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.lock().failed
+    }
+
+    fn install(&self, tenants: &mut Tenants) {
+        let mut state = self.shared.lock();
+        let built = std::mem::take(&mut state.built);
+        state.in_progress -= built.len();
+        self.shared.built.store(0, Ordering::Relaxed);
+        drop(state);
+        for (number, built) in built {
+            tenants.install(number, built);
+        }
+    }
+
+    fn hand_over(&self, tenants: &mut Tenants) {
+        tenants.plan_touched(|number, build| {
+            let mut state = self.shared.lock();
+            if !state.failed {
+                let queue = if build.is_merge() { &mut state.merges } else { &mut state.seals };
+                queue.push_back((number, build));
+                state.in_progress += 1;
+                drop(state);
+                self.shared.planned.notify_all();
+            }
+        });
+    }
+
+    /// Waits until something is built; false if nothing is being built.
+    fn wait(&self) -> bool {
+        let mut state = self.shared.lock();
+        while state.built.is_empty() {
+            if state.in_progress == 0 || state.failed {
+                return false;
+            }
+            state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+}
+
+impl Drop for Indexing {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.planned.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn build_all(&self, queue: Queue) {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return;
+            }
+            let Some((number, build)) = queue(&mut state).pop_front() else {
+                state = self.planned.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            let built = std::panic::catch_unwind(AssertUnwindSafe(|| build.run()));
+            state = self.lock();
+            if let Ok(built) = built {
+                state.built.push((number, built));
+                self.built.store(state.built.len(), Ordering::Relaxed);
+            } else {
+                state.failed = true;
+                state.seals.clear();
+                state.merges.clear();
+            }
+            self.done.notify_all();
+            drop(state);
+            if let Some(nudge) = self.nudge.get() {
+                nudge();
+            }
+            state = self.lock();
+        }
+    }
+}

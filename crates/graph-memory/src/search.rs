@@ -1,0 +1,191 @@
+//! Answering a search from one value: by words, by vector, or by both, with a filter.
+//!
+//! Words go to the text index, which narrows by a filter's tags itself. A vector goes to the vector index: when a filter leaves few
+//! candidates, which the tags list, exactly these are compared; else the index is searched and asks of what comes close. Tags are hashes, so whatever
+//! an index lets through is held against the memory itself.
+
+use std::sync::Arc;
+
+use steadfast_memory_api::{Hit, Hits, Id, MemoryError, PartScore, Problem, Search, TextMode, Why};
+use steadfast_text_index::{Matched, Mode, Query, Scored};
+use steadfast_vector_index::{
+    Effort, Hit as Near, K_MAX, Options, Place, PreparedVector, VectorError, VectorIndex,
+};
+
+use crate::filter::Plan;
+use crate::fusion::{Weights, Words, fuse};
+use crate::value::TenantValue;
+
+/// A filter that leaves at most so many candidates has them compared one by one, whatever the size of the index.
+const FEW: usize = 4096;
+/// Or at most this share of the vectors: one in so many.
+const FEW_SHARE: usize = 16;
+/// How long the lists are that are fused, unless more hits are asked for: so many times the hits, and not less than this.
+const FUSED_TIMES: usize = 4;
+const FUSED_MIN: usize = 100;
+
+/// The hits for a valid request; `keys` are those of its words.
+pub(crate) fn search(value: &TenantValue, request: &Search, keys: &[u64]) -> Result<Hits, MemoryError> {
+    let plan = Plan::new(&request.filter);
+    let search = Searching { value, request, plan: &plan };
+    let nothing = Hits { hits: Vec::new(), matched: 0, matched_exactly: true, seq: value.seq };
+    match &request.vector {
+        None if plan.finds_nothing() => Ok(nothing),
+        None => Ok(search.by_words(keys)),
+        Some(vector) => {
+            // Also where nothing can be found: a bad vector is told.
+            let index = search.index_for(vector)?;
+            if plan.finds_nothing() {
+                return Ok(nothing);
+            }
+            if keys.is_empty() {
+                search.by_vector(index, vector)
+            } else {
+                search.by_both(keys, index, vector)
+            }
+        }
+    }
+}
+
+struct Searching<'a> {
+    value: &'a TenantValue,
+    request: &'a Search,
+    plan: &'a Plan<'a>,
+}
+
+impl<'a> Searching<'a> {
+    fn by_words(&self, keys: &[u64]) -> Hits {
+        let (found, matched) = self.words(keys, self.request.k, true);
+        let words = Words::of_terms(&self.request.text, self.value.analyzer);
+        let hit = |(at, scored): (usize, &Scored)| {
+            let text = Some(PartScore { rank: rank(at), score: scored.score });
+            let why = Why { text, vector: None, terms: words.held(scored.terms) };
+            self.hit(scored.id, scored.score, why)
+        };
+        let hits = found.iter().enumerate().filter_map(hit).collect();
+        self.hits(hits, matched)
+    }
+
+    fn by_vector(&self, index: Option<&VectorIndex>, vector: &[f32]) -> Result<Hits, MemoryError> {
+        let near = self.near(index, vector, self.request.k)?;
+        let hit = |(at, near): (usize, &Near)| {
+            let score = near.score as f32;
+            let vector = Some(PartScore { rank: rank(at), score });
+            self.hit(near.id, score, Why { text: None, vector, terms: Vec::new() })
+        };
+        let hits: Vec<Hit> = near.iter().enumerate().filter_map(hit).collect();
+        let matched = hits.len() as u64;
+        let all = hits.len() < self.request.k;
+        Ok(self.hits(hits, if all { Matched::Exactly(matched) } else { Matched::AtLeast(matched) }))
+    }
+
+    fn by_both(
+        &self,
+        keys: &[u64],
+        index: Option<&VectorIndex>,
+        vector: &[f32],
+    ) -> Result<Hits, MemoryError> {
+        let k = self.request.k;
+        let depth = k.saturating_mul(FUSED_TIMES).clamp(FUSED_MIN, K_MAX.max(k));
+        let (texts, _) = self.words(keys, depth, false);
+        let near = self.near(index, vector, depth)?;
+        let by_words: Vec<(u64, f32)> = texts.iter().map(|scored| (scored.id, scored.score)).collect();
+        let by_vector: Vec<(u64, f32)> = near.iter().map(|near| (near.id, near.score as f32)).collect();
+        let weights = Weights { text: self.request.text_weight, vector: self.request.vector_weight };
+        let fused = fuse(&by_words, &by_vector, weights, usize::MAX);
+        let matched = fused.len() as u64;
+        let all = texts.len() < depth && near.len() < depth;
+        let words = Words::of_terms(&self.request.text, self.value.analyzer);
+        let hit = |fused: &crate::fusion::Fused| {
+            let bits =
+                fused.text.and_then(|part| texts.get(part.rank as usize - 1)).map_or(0, |text| text.terms);
+            let why = Why { text: fused.text, vector: fused.vector, terms: words.held(bits) };
+            self.hit(fused.id, fused.score, why)
+        };
+        let hits = fused.iter().take(k).filter_map(hit).collect();
+        Ok(self.hits(hits, if all { Matched::Exactly(matched) } else { Matched::AtLeast(matched) }))
+    }
+
+    /// The best `k` by words; how many there are is counted if `count`.
+    fn words(&self, keys: &[u64], k: usize, count: bool) -> (Vec<Scored>, Matched) {
+        let tags_any = self.plan.tags_any();
+        let mode = match self.request.mode {
+            TextMode::All => Mode::All,
+            _ => Mode::Any,
+        };
+        let query = Query { terms: keys, mode, tags_all: self.plan.tags_all(), tags_any: &tags_any, count };
+        let accept = |id| self.accepts(id);
+        let accept: Option<&dyn Fn(u64) -> bool> = if self.plan.is_empty() { None } else { Some(&accept) };
+        let found = self.value.text().search(&query, k, accept);
+        (found.hits, found.matched)
+    }
+
+    /// The nearest `k` by vector.
+    fn near(&self, index: Option<&VectorIndex>, vector: &[f32], k: usize) -> Result<Vec<Near>, MemoryError> {
+        let Some(index) = index else { return Ok(Vec::new()) };
+        let accept = |id| self.accepts(id);
+        let filter: Option<&dyn Fn(u64) -> bool> = if self.plan.is_empty() { None } else { Some(&accept) };
+        let only = self.few_candidates(index);
+        let effort = if self.request.exact { Effort::Exact } else { Effort::default() };
+        let options = Options { filter, only: only.as_deref(), effort };
+        index.search(vector, k, &options).map_err(|error| refused(&error))
+    }
+
+    /// Where the vectors stand that the filter can let through, if they can be listed and are few.
+    fn few_candidates(&self, index: &VectorIndex) -> Option<Vec<Place>> {
+        let few = FEW.max(index.len() / FEW_SHARE);
+        let place = |id: &u64| self.value.entry(Id::new(*id))?.vector_place;
+        if let Some(ids) = self.plan.ids() {
+            return (ids.len() <= few).then(|| ids.iter().filter_map(place).collect());
+        }
+        if !self.plan.is_driven() {
+            return None;
+        }
+        let ids = self.value.text().ids_with(self.plan.tags_all(), &self.plan.tags_any());
+        (ids.len() <= few).then(|| ids.iter().filter_map(place).collect())
+    }
+
+    fn accepts(&self, id: u64) -> bool {
+        self.value.entry(Id::new(id)).is_some_and(|entry| self.plan.accepts(&entry.record))
+    }
+
+    /// The tenant's vectors, if it has any, for a vector that can be compared with them.
+    fn index_for(&self, vector: &[f32]) -> Result<Option<&'a VectorIndex>, MemoryError> {
+        let Some(index) = self.value.vectors() else { return Ok(None) };
+        PreparedVector::new(index.config(), vector).map_err(|error| refused(&error))?;
+        Ok(Some(index))
+    }
+
+    fn hit(&self, id: u64, score: f32, why: Why) -> Option<Hit> {
+        let entry = self.value.entry(Id::new(id))?;
+        Some(Hit { record: Arc::clone(&entry.record), score, why })
+    }
+
+    fn hits(&self, hits: Vec<Hit>, matched: Matched) -> Hits {
+        let (matched, matched_exactly) = match matched {
+            Matched::Exactly(count) => (count, true),
+            Matched::AtLeast(count) => (count, false),
+        };
+        Hits { hits, matched: matched as usize, matched_exactly, seq: self.value.seq }
+    }
+}
+
+fn rank(at: usize) -> u32 {
+    u32::try_from(at + 1).unwrap_or(u32::MAX)
+}
+
+/// What is wrong with a query's vector, or with how many hits are wanted if a store's limit is above the index's own.
+fn refused(error: &VectorError) -> MemoryError {
+    let problem = match error {
+        VectorError::Dimensions { expected, found } => {
+            Problem::WrongDimensions { found: *found, expected: *expected }
+        }
+        VectorError::Zero => Problem::ZeroVector,
+        VectorError::TooManyHits { found, limit } => {
+            let problem = Problem::OutOfRange { found: *found as f64, min: 1.0, max: *limit as f64 };
+            return MemoryError::invalid("k", problem);
+        }
+        _ => Problem::NotFinite,
+    };
+    MemoryError::invalid("vector", problem)
+}

@@ -1,0 +1,346 @@
+//! The life of an index: snapshots, places, what is planned, installed, refused and dropped.
+
+use super::*;
+use crate::{Defect, Matched, Query, document_terms, query_keys};
+
+fn filled(chunk: usize, documents: u64) -> TextIndex {
+    let mut index = TextIndex::with_chunk_documents_max(chunk);
+    for id in 0..documents {
+        index.insert(id, &document_terms(&format!("common word{id}")));
+    }
+    index
+}
+
+fn ids(index: &TextIndex, text: &str) -> Vec<u64> {
+    let hits = index.search(&Query::any(&query_keys(text)), 10_000, None).hits;
+    let mut ids: Vec<u64> = hits.iter().map(|hit| hit.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Builds until there is nothing to build; how many documents were read.
+fn build_all(index: &mut TextIndex) -> usize {
+    let mut read = 0;
+    while let Some(build) = index.plan() {
+        read += build.documents();
+        assert!(index.install(build.run()));
+    }
+    read
+}
+
+#[test]
+fn an_older_clone_keeps_its_documents_and_its_scores() {
+    let mut index = filled(64, 2000);
+    let old = index.clone();
+    let keys = query_keys("common word7");
+    let before = old.search(&Query::any(&keys).counted(), 5, None);
+    for place in 0..1990 {
+        assert!(index.remove(Place::new(place), &document_terms(&format!("common word{place}"))));
+    }
+    for id in 2000..2500 {
+        index.insert(id, &document_terms("common"));
+    }
+    build_all(&mut index);
+    assert_eq!(old.search(&Query::any(&keys).counted(), 5, None), before);
+    assert_eq!(before.matched, Matched::Exactly(2000));
+    assert_eq!(ids(&index, "common"), (1990..2500).collect::<Vec<_>>());
+    assert_eq!(index.documents(), 510);
+    assert_eq!(index.verify().map(|report| report.documents), Ok(510));
+}
+
+#[test]
+fn two_clones_that_both_insert_part() {
+    for shared in [0, 1, 15, 16, 17, 40] {
+        let mut a = filled(64, shared);
+        let mut b = a.clone();
+        for step in 0..50 {
+            a.insert(1000 + step, &document_terms("left"));
+            b.insert(2000 + step, &document_terms("right"));
+        }
+        assert_eq!(ids(&a, "left right"), (1000..1050).collect::<Vec<_>>());
+        assert_eq!(ids(&b, "left right"), (2000..2050).collect::<Vec<_>>());
+        assert_eq!(ids(&a, "common"), (0..shared).collect::<Vec<_>>());
+        assert!(a.verify().is_ok() && b.verify().is_ok());
+    }
+}
+
+#[test]
+fn a_place_without_a_live_document_is_refused() {
+    let mut index = filled(16, 100);
+    let document = document_terms("common");
+    assert!(!TextIndex::default().remove(Place::new(0), &document));
+    for sealed in [false, true] {
+        if sealed {
+            build_all(&mut index);
+        }
+        for place in [100, 101, u64::MAX] {
+            assert!(!index.remove(Place::new(place), &document), "{place}");
+        }
+        let place = u64::from(sealed);
+        let document = document_terms(&format!("common word{place}"));
+        assert!(index.remove(Place::new(place), &document));
+        assert!(!index.remove(Place::new(place), &document));
+    }
+    assert_eq!(index.documents(), 98);
+    assert!(index.verify().is_ok());
+}
+
+#[test]
+fn a_full_chunk_whose_last_document_died_gives_its_room_back() {
+    let mut index = filled(16, 160);
+    let (full, backlog) = (index.memory_bytes(), index.backlog());
+    assert!(backlog.documents >= 128);
+    for place in 0..140 {
+        index.remove(Place::new(place), &document_terms(&format!("common word{place}")));
+    }
+    assert_eq!(index.backlog().documents, backlog.documents - 128);
+    assert!(index.memory_bytes() * 2 < full);
+    assert_eq!(ids(&index, "common"), (140..160).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_whose_last_document_died_is_dropped() {
+    let mut index = filled(16, 160);
+    build_all(&mut index);
+    let sealed = 160 - index.chunk_documents(0) as u64;
+    for place in 0..sealed {
+        index.remove(Place::new(place), &document_terms(&format!("common word{place}")));
+    }
+    assert!(index.segments().is_empty());
+    assert_eq!(ids(&index, "common"), (sealed..160).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_sealed_before_a_chunk_is_full() {
+    let mut index = filled(1024, 1007);
+    assert!(index.plan().is_none());
+    assert!(filled(1024, 2040).plan().is_some());
+}
+
+#[test]
+fn a_build_that_is_dropped_is_planned_again_and_one_in_progress_is_not() {
+    let mut index = filled(16, 100);
+    let first = index.plan().unwrap();
+    assert!(index.plan().is_none());
+    let documents = first.documents();
+    drop(first);
+    let again = index.plan().unwrap();
+    assert_eq!(again.documents(), documents);
+    assert!(index.install(again.run()));
+    assert_eq!(ids(&index, "common").len(), 100);
+}
+
+#[test]
+fn what_another_index_planned_is_refused() {
+    let (mut a, mut b) = (filled(16, 100), filled(16, 100));
+    let (of_a, of_b) = (a.plan().unwrap(), b.plan().unwrap());
+    assert!(!a.install(of_b.run()));
+    assert!(a.install(of_a.run()));
+    assert_eq!(ids(&a, "common").len(), 100);
+    assert!(a.verify().is_ok());
+}
+
+#[test]
+fn deaths_while_something_is_built_count() {
+    let mut index = filled(16, 1000);
+    let mut place = 0;
+    let mut kill = |index: &mut TextIndex| {
+        for _ in 0..7 {
+            assert!(index.remove(Place::new(place), &document_terms(&format!("common word{place}"))));
+            place += 13;
+        }
+    };
+    let build = index.plan().unwrap();
+    kill(&mut index);
+    let built = build.run();
+    kill(&mut index);
+    assert!(index.install(built));
+    for id in 1000..3000 {
+        index.insert(id, &document_terms("common"));
+        if let Some(build) = index.plan() {
+            if id % 100 == 0 {
+                kill(&mut index);
+            }
+            assert!(index.install(build.run()));
+        }
+    }
+    let report = index.verify().unwrap();
+    assert_eq!(report.documents, index.documents());
+    assert_eq!(ids(&index, "common").len() as u64, index.documents());
+}
+
+/// However it grows, a document is written a logarithmic number of times and a query meets a logarithmic number of segments: each
+/// merge at least doubles the segment that a document is in.
+///
+/// Builds are late, by one chunk up to hundreds, and come one at a time: then large segments stand beside few and beside many small ones.
+/// Symptom of a merge that may take a large segment for the sake of three small ones: each of these costs a copy of the large one.
+#[test]
+fn merging_is_bounded() {
+    let chunk = 16;
+    let documents = 50_000_u64;
+    let doublings = (documents / chunk as u64).ilog2() as usize;
+    for late in [1, 3, 50, 700] {
+        let mut index = TextIndex::with_chunk_documents_max(chunk);
+        let (mut merged, mut segments) = (0, 0);
+        for id in 0..documents {
+            index.insert(id, &Document::new([(id % 7, 1)]));
+            if !id.is_multiple_of(chunk as u64 * late) {
+                continue;
+            }
+            while let Some(build) = index.plan() {
+                if let Inputs::Segments(views) = &build.inputs {
+                    let largest = views.iter().map(SegmentView::live).max().unwrap_or(0);
+                    assert!(
+                        largest * 2 <= build.documents(),
+                        "{largest} of {} documents, {late} chunks late",
+                        build.documents()
+                    );
+                    assert!(views.len() >= 4, "{} segments", views.len());
+                    merged += build.documents();
+                }
+                assert!(index.install(build.run()));
+            }
+            segments = segments.max(index.segments().len());
+        }
+        assert!(merged as u64 <= documents * doublings as u64, "{merged} merged, {late} chunks late");
+        assert!(segments <= 2 * doublings, "{segments} segments, {late} chunks late");
+    }
+}
+
+/// A large segment isn't merged for the sake of three small neighbours, and is as soon as these make up half of the run.
+#[test]
+fn a_large_segment_waits_until_its_neighbours_are_as_large() {
+    let chunk = 16;
+    let mut index = TextIndex::with_chunk_documents_max(chunk);
+    let mut id = 0;
+    let mut grow = |index: &mut TextIndex, documents: usize| {
+        for _ in 0..documents {
+            index.insert(id, &Document::new([(1, 1)]));
+            id += 1;
+        }
+        // Seals what is full, and merges nothing.
+        while let Some(build) = index.plan() {
+            match &build.inputs {
+                Inputs::Chunks(_) => assert!(index.install(build.run())),
+                Inputs::Segments(views) => {
+                    let sizes: Vec<usize> = views.iter().map(SegmentView::live).collect();
+                    return Some(sizes);
+                }
+            }
+        }
+        None
+    };
+    // One large segment: all of it was sealed at once.
+    assert_eq!(grow(&mut index, 10 * chunk), None);
+    let large = index.segments()[0].live();
+    assert!(large >= 8 * chunk);
+    for small in 1..4 {
+        assert_eq!(grow(&mut index, chunk), None, "{small} small ones beside a large one");
+    }
+    assert_eq!(index.segments().len(), 4);
+    // The fourth: they are merged among themselves.
+    assert_eq!(grow(&mut index, chunk), Some(vec![chunk; 4]));
+    // What was planned was dropped; three times a third of the large one, at once, and all four are merged.
+    let mut index = TextIndex::with_chunk_documents_max(chunk);
+    assert_eq!(grow(&mut index, 10 * chunk), None);
+    let large = index.segments()[0].live();
+    for _ in 0..2 {
+        assert_eq!(grow(&mut index, large / 3 / chunk * chunk), None);
+    }
+    let merged = grow(&mut index, large).expect("the neighbours are as large together");
+    assert_eq!(merged.len(), 4);
+    assert_eq!(merged[0], large);
+}
+
+#[test]
+fn a_tenth_of_the_dead_stays_and_a_fifth_goes() {
+    let mut index = filled(1000, 3000);
+    build_all(&mut index);
+    let sealed = index.segments()[0].segment.documents();
+    let mut kill = |places: std::ops::Range<usize>| {
+        for place in places {
+            index.remove(Place::new(place as u64), &document_terms(&format!("common word{place}")));
+        }
+        build_all(&mut index);
+        index.segments()[0].segment.documents()
+    };
+    assert_eq!(kill(0..sealed / 10), sealed);
+    assert!(kill(sealed / 10..sealed / 5 + 1) < sealed);
+}
+
+#[test]
+fn a_small_tenant_takes_little() {
+    assert_eq!(TextIndex::default().memory_bytes(), 0);
+    let bytes = filled(1024, 10).memory_bytes();
+    assert!(bytes <= 4096, "{bytes} bytes");
+}
+
+#[test]
+fn a_document_that_was_not_inserted_there_is_a_defect_that_is_found() {
+    let mut index = filled(16, 100);
+    build_all(&mut index);
+    assert!(index.remove(Place::new(3), &document_terms("something else")));
+    assert!(matches!(index.verify(), Err(Defect::Deaths { segment: 0, told: _, found: _, key: _ })));
+}
+
+#[test]
+fn extreme_documents_are_documents() {
+    let mut index = TextIndex::with_chunk_documents_max(4);
+    let huge = Document::new((0..100_000).map(|key| (key, u32::MAX))).with_tags([0, u64::MAX]);
+    let documents =
+        [Document::default(), huge, Document::new([(u64::MAX, 300)]), Document::default().with_tags([0])];
+    for round in 0..8 {
+        for (number, document) in documents.iter().enumerate() {
+            index.insert(if number == 0 { u64::MAX } else { round }, document);
+        }
+        build_all(&mut index);
+    }
+    assert!(index.verify().is_ok());
+    let found = index.search(&Query::any(&[u64::MAX, 5]), usize::MAX, None);
+    assert_eq!(found.hits.len(), 16);
+    assert!(found.hits.iter().all(|hit| hit.score.is_finite() && hit.score > 0.0));
+    assert_eq!(index.search(&Query::any(&[]), 10, None).hits, []);
+    assert_eq!(index.search(&Query::any(&[5]), 0, None).hits, []);
+    assert_eq!(index.ids_with(&[0], &[&[u64::MAX]]), (0..8).collect::<Vec<_>>());
+    assert_eq!(index.ids_with(&[], &[&[]]), []);
+}
+
+/// The writer publishes clones, a builder builds, readers search what was published: every document of a clone is found in it.
+#[test]
+fn readers_writer_and_builder_at_once() {
+    use std::sync::{Mutex, PoisonError, mpsc};
+    let published = Mutex::new(TextIndex::with_chunk_documents_max(64));
+    let load = || published.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (to_builder, builds) = mpsc::channel::<Build>();
+    let (to_writer, built) = mpsc::channel::<Built>();
+    let total = 20_000;
+    std::thread::scope(|scope| {
+        scope.spawn(move || builds.into_iter().for_each(|build| drop(to_writer.send(build.run()))));
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let keys = query_keys("common");
+                loop {
+                    let index = load();
+                    let found = index.search(&Query::any(&keys).counted(), 3, None);
+                    assert_eq!(found.matched, Matched::Exactly(index.documents()));
+                    if index.documents() == total {
+                        break;
+                    }
+                }
+            });
+        }
+        let mut index = load();
+        for id in 0..total {
+            index.insert(id, &document_terms(&format!("common word{}", id % 100)));
+            for built in built.try_iter() {
+                assert!(index.install(built));
+            }
+            if let Some(build) = index.plan() {
+                to_builder.send(build).unwrap();
+            }
+            *published.lock().unwrap() = index.clone();
+        }
+        drop(to_builder);
+    });
+    assert!(load().verify().is_ok());
+}

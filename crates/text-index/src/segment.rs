@@ -1,0 +1,220 @@
+//! A sealed segment: documents that never change, in the order of their ids, and the postings of their terms and tags.
+
+pub(crate) mod build;
+pub(crate) mod classes;
+mod dictionary;
+pub(crate) mod postings;
+mod tags;
+
+use classes::{Bounds, Classes, HIGH_COUNT, count_group, saturation};
+use dictionary::Dictionary;
+use postings::{Blocked, Head, Postings, STRETCH, is_blocked};
+pub(crate) use tags::{TagList, TagPostings};
+
+/// The most documents of a segment: a document's number has 24 bits, and 20 are used.
+pub(crate) const DOCUMENTS_MAX: usize = 1 << 20;
+/// The most postings of a segment, so that a place in the lists has 32 bits.
+pub(crate) const POSTINGS_MAX: usize = 1 << 30;
+
+/// Sealed documents. See the module's text.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// By document, ascending; an id that was removed and inserted again comes more than once.
+    ids: Box<[u64]>,
+    /// By document: occurrences of all its terms.
+    lengths: Box<[u32]>,
+    places: Places,
+    classes: Classes,
+    terms: Dictionary,
+    plain: Box<[u32]>,
+    /// For each frequent term a head for each block and one more.
+    heads: Box<[Head]>,
+    /// Where each frequent term's bytes begin, and the end of the last one.
+    byte_starts: Box<[usize]>,
+    bytes: Box<[u8]>,
+    /// Counts of [`HIGH_COUNT`] and more, sorted by term and document.
+    high_counts: Box<[HighCount]>,
+    tags: TagList,
+    postings: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HighCount {
+    /// Which of the dictionary's terms.
+    term: u32,
+    doc: u32,
+    count: u8,
+}
+
+/// From a place to the document that stands there.
+#[derive(Debug)]
+struct Places {
+    /// Ascending.
+    places: Box<[u64]>,
+    /// The document at each; none if documents are in the order of their places.
+    docs: Option<Box<[u32]>>,
+}
+
+/// A term of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term<'a> {
+    number: u32,
+    pub(crate) key: u64,
+    /// Documents that hold it, dead ones included.
+    pub(crate) documents: u32,
+    pub(crate) postings: Postings<'a>,
+}
+
+impl Segment {
+    pub(crate) fn documents(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Postings of all terms.
+    pub(crate) fn postings(&self) -> usize {
+        self.postings
+    }
+
+    pub(crate) fn id(&self, doc: u32) -> u64 {
+        self.ids[doc as usize]
+    }
+
+    pub(crate) fn length(&self, doc: u32) -> u32 {
+        self.lengths[doc as usize]
+    }
+
+    /// The document at `place`, if it is in this segment.
+    pub(crate) fn doc_at(&self, place: u64) -> Option<u32> {
+        let at = self.places.places.binary_search(&place).ok()?;
+        Some(self.places.docs.as_ref().map_or(at as u32, |docs| docs[at]))
+    }
+
+    /// Each document with its place, by place.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u64, u32)> {
+        let doc = |at: usize| self.places.docs.as_ref().map_or(at as u32, |docs| docs[at]);
+        self.places.places.iter().enumerate().map(move |(at, &place)| (place, doc(at)))
+    }
+
+    pub(crate) fn last_place(&self) -> Option<u64> {
+        self.places.places.last().copied()
+    }
+
+    pub(crate) fn term(&self, key: u64) -> Option<Term<'_>> {
+        self.terms.get(key).map(|(number, _)| self.term_number(number))
+    }
+
+    /// How many documents hold the term, dead ones included.
+    pub(crate) fn holders(&self, key: u64) -> u32 {
+        self.terms.get(key).map_or(0, |(_, entry)| entry.documents)
+    }
+
+    pub(crate) fn terms(&self) -> impl Iterator<Item = Term<'_>> {
+        (0..self.terms.len()).map(|number| self.term_number(number))
+    }
+
+    fn term_number(&self, number: usize) -> Term<'_> {
+        let entry = self.terms.entry(number);
+        let (at, holders) = (entry.at as usize, entry.documents as usize);
+        let postings = if is_blocked(entry.documents, self.documents()) {
+            let heads = self.documents().div_ceil(postings::BLOCK) + 1;
+            Postings::Blocked(Blocked {
+                heads: &self.heads[at * heads..(at + 1) * heads],
+                bytes: &self.bytes[self.byte_starts[at]..self.byte_starts[at + 1]],
+            })
+        } else if holders == 1 {
+            Postings::Plain { postings: std::slice::from_ref(&entry.at), fronts: &[] }
+        } else {
+            let (fronts, postings) =
+                self.plain[at..at + holders.div_ceil(STRETCH) + holders].split_at(holders.div_ceil(STRETCH));
+            Postings::Plain { postings, fronts }
+        };
+        Term { number: number as u32, key: self.terms.key(number), documents: entry.documents, postings }
+    }
+
+    /// How often a term occurs in a document that its posting gives `class`.
+    pub(crate) fn count(&self, term: &Term<'_>, doc: u32, class: u8) -> u8 {
+        let group = count_group(class);
+        if group < HIGH_COUNT {
+            return group;
+        }
+        let at = self.high_counts.binary_search_by_key(&(term.number, doc), |high| (high.term, high.doc));
+        at.map_or(group, |at| self.high_counts[at].count)
+    }
+
+    /// The saturation of a posting, exactly.
+    #[inline]
+    pub(crate) fn saturation(&self, term: &Term<'_>, doc: u32, class: u8, scoring: &Scoring) -> f64 {
+        if self.classes.is_exact(class) {
+            return scoring.bounds[usize::from(class)];
+        }
+        let norm = classes::norm(self.length(doc), scoring.mean_length);
+        saturation(self.count(term, doc, class), norm)
+    }
+
+    pub(crate) fn scoring(&self, mean_length: f64) -> Scoring {
+        Scoring { bounds: self.classes.bounds(mean_length), mean_length }
+    }
+
+    pub(crate) fn tags(&self) -> &TagList {
+        &self.tags
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.ids)
+            + size_of_val(&*self.lengths)
+            + size_of_val(&*self.places.places)
+            + self.places.docs.as_ref().map_or(0, |docs| size_of_val(&**docs))
+            + self.terms.memory_bytes()
+            + size_of_val(&*self.plain)
+            + size_of_val(&*self.heads)
+            + size_of_val(&*self.byte_starts)
+            + self.bytes.len()
+            + size_of_val(&*self.high_counts)
+            + self.tags.memory_bytes()
+    }
+
+    /// The class of a posting with this count.
+    pub(crate) fn class(&self, doc: u32, count: u8) -> u8 {
+        classes::class(count, self.classes.range(self.length(doc)))
+    }
+
+    /// Whether the bounds of a term's postings are those of its fronts, stretch by stretch or block by block: for a short and a long
+    /// mean length.
+    pub(crate) fn fronts_hold(&self, term: &Term<'_>) -> bool {
+        [1.0, 1e3].into_iter().all(|mean_length| {
+            let bounds = self.classes.bounds(mean_length);
+            let mut holds = true;
+            let all = term.postings.bound(&bounds);
+            let mut at = 0;
+            term.postings.for_each(|doc, class| {
+                let bound = match term.postings {
+                    Postings::Plain { postings, fronts } => {
+                        Postings::stretch_bound(postings, fronts, at / STRETCH, &bounds)
+                    }
+                    Postings::Blocked(blocked) => blocked.bound(doc as usize / postings::BLOCK, &bounds),
+                };
+                let own =
+                    saturation(self.count(term, doc, class), classes::norm(self.length(doc), mean_length));
+                let of_class = bounds[usize::from(class)];
+                holds &= own <= of_class && of_class <= bound && of_class <= all;
+                at += 1;
+            });
+            holds
+        })
+    }
+
+    pub(crate) fn ids_are_sorted(&self) -> bool {
+        self.ids.is_sorted()
+    }
+
+    pub(crate) fn keys_are_sorted(&self) -> bool {
+        self.terms.is_sorted() && self.tags.is_sorted()
+    }
+}
+
+/// What turns a segment's classes into scores, for one mean length.
+pub(crate) struct Scoring {
+    pub(crate) bounds: Bounds,
+    mean_length: f64,
+}

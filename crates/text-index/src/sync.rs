@@ -1,0 +1,13 @@
+//! Atomics and shared ownership of the modelled core: std's, or loom's under `--cfg steadfast_loom`.
+
+#[cfg(not(steadfast_loom))]
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+#[cfg(steadfast_loom)]
+pub(crate) use loom::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};

@@ -1,0 +1,83 @@
+//! What an index is made for: dimensions, metric, and when its parts are sealed.
+
+use crate::error::VectorError;
+
+/// The most dimensions of an index. The integer dot product of two vectors this long fits an `i32`.
+pub const DIMENSIONS_MAX: usize = 4096;
+
+/// The most hits that one search returns.
+pub const K_MAX: usize = 10_000;
+
+/// How likeness is measured. A higher score is always the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// The cosine of the angle, from -1 to 1. Vectors are normalised when they are prepared; zero is refused.
+    Cosine,
+    /// The dot product.
+    Dot,
+    /// Minus the squared Euclidean distance.
+    L2,
+}
+
+/// The shape of an index. Start from [`Config::new`]; the public fields have measured defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub(crate) dimensions: usize,
+    pub(crate) metric: Metric,
+    /// The tail is sealed into a segment at this many vectors. Default 2 048: a scan of these costs about as much
+    /// as a graph search.
+    pub seal_at: usize,
+    /// A segment of at least this many vectors gets a graph; a smaller one is scanned. Default 2 048.
+    pub graph_from: usize,
+    /// Most links of a vector in a graph, 4 to 128. Default 32.
+    pub degree: usize,
+    /// Candidates kept while a vector looks for its neighbours in the build, at least `degree`. Default 64.
+    pub build_beam: usize,
+    /// Segments of a size tier that are merged together; each tier is this many times larger. At least 2, default 4.
+    pub merge_fan: usize,
+    /// Threads of a build. Default 1; the graph is the same for any number.
+    pub build_threads: usize,
+}
+
+impl Config {
+    /// The defaults for vectors of this many dimensions.
+    pub fn new(dimensions: usize, metric: Metric) -> Self {
+        Self {
+            dimensions,
+            metric,
+            seal_at: 2048,
+            graph_from: 2048,
+            degree: 32,
+            build_beam: 64,
+            merge_fan: 4,
+            build_threads: 1,
+        }
+    }
+
+    /// Dimensions of every vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// How likeness is measured.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    pub(crate) fn check(&self) -> Result<(), VectorError> {
+        let within = |field, found: usize, low: usize, high: usize| {
+            if (low..=high).contains(&found) {
+                Ok(())
+            } else {
+                Err(VectorError::Config { field, found, low, high })
+            }
+        };
+        within("dimensions", self.dimensions, 1, DIMENSIONS_MAX)?;
+        within("seal_at", self.seal_at, 1, 1 << 24)?;
+        within("graph_from", self.graph_from, 2, usize::MAX)?;
+        within("degree", self.degree, 4, 128)?;
+        within("build_beam", self.build_beam, self.degree, 4096)?;
+        within("merge_fan", self.merge_fan, 2, 64)?;
+        within("build_threads", self.build_threads, 1, 1024)
+    }
+}

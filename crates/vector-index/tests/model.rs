@@ -1,0 +1,226 @@
+//! The index against a list of vectors that is searched in full, under any interleaving of what it can do.
+
+use proptest::prelude::*;
+use steadfast_vector_index::{
+    Build, Built, Config, Effort, Hit, Metric, Options, Place, PreparedVector, VectorIndex,
+};
+
+/// Small, so that ties and equal vectors are common; sums of these are exact in any order.
+const DIMENSIONS: usize = 5;
+
+/// What a list of vectors does.
+#[derive(Clone, Default)]
+struct Model {
+    live: Vec<(Place, u64, Vec<f32>)>,
+}
+
+impl Model {
+    fn search(
+        &self,
+        metric: Metric,
+        query: &[f32],
+        k: usize,
+        admits: impl Fn(&Place, u64) -> bool,
+    ) -> Vec<Hit> {
+        let scored = self.live.iter().filter(|(place, id, _)| admits(place, *id)).map(|(_, id, vector)| {
+            let pairs = query.iter().zip(vector).map(|(&a, &b)| (f64::from(a), f64::from(b)));
+            let score: f64 = match metric {
+                Metric::L2 => -pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>(),
+                Metric::Dot | Metric::Cosine => pairs.map(|(a, b)| a * b).sum(),
+            };
+            // A sum of nothing is -0.
+            Hit { id: *id, score: score + 0.0 }
+        });
+        let mut hits: Vec<Hit> = scored.collect();
+        hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+        hits.truncate(k);
+        hits
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert { id: u64, vectors: Vec<[i8; DIMENSIONS]> },
+    Remove(prop::sample::Index),
+    RemoveMany(prop::sample::Index),
+    Plan,
+    Run,
+    Install,
+    Snapshot,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let vectors = prop::collection::vec(prop::array::uniform5(-8i8..8), 1..100);
+    prop_oneof![
+        6 => (0..50u64, vectors).prop_map(|(id, vectors)| Step::Insert { id, vectors }),
+        4 => any::<prop::sample::Index>().prop_map(Step::Remove),
+        2 => any::<prop::sample::Index>().prop_map(Step::RemoveMany),
+        4 => Just(Step::Plan),
+        4 => Just(Step::Run),
+        4 => Just(Step::Install),
+        1 => Just(Step::Snapshot),
+    ]
+}
+
+fn floats(vector: [i8; DIMENSIONS]) -> Vec<f32> {
+    vector.iter().map(|&value| f32::from(value) / 4.0).collect()
+}
+
+fn check(index: &VectorIndex, model: &Model, queries: &[[i8; DIMENSIONS]]) -> Result<(), TestCaseError> {
+    let report = index.verify().map_err(|defect| TestCaseError::fail(defect.to_string()))?;
+    prop_assert_eq!(report.live, model.live.len());
+    let metric = index.config().metric();
+    for &query in queries {
+        let query = floats(query);
+        for k in [1, 7, 1000] {
+            let exact = Options { effort: Effort::Exact, ..Options::default() };
+            let zero_to_plus = |hits: Vec<Hit>| -> Vec<Hit> {
+                hits.into_iter().map(|hit| Hit { score: hit.score + 0.0, ..hit }).collect()
+            };
+            prop_assert_eq!(
+                zero_to_plus(index.search(&query, k, &exact).unwrap()),
+                model.search(metric, &query, k, |_, _| true)
+            );
+            let even = |id: u64| id.is_multiple_of(2);
+            let filtered = Options { filter: Some(&even), ..exact };
+            prop_assert_eq!(
+                zero_to_plus(index.search(&query, k, &filtered).unwrap()),
+                model.search(metric, &query, k, |_, id| even(id))
+            );
+            let some: Vec<Place> =
+                (0..40).map(|at| Place(at * 7)).chain([Place(14), Place(u64::MAX)]).collect();
+            let only = Options { only: Some(&some), ..Options::default() };
+            prop_assert_eq!(
+                zero_to_plus(index.search(&query, k, &only).unwrap()),
+                model.search(metric, &query, k, |place, _| some.contains(place))
+            );
+            // A graph may miss some, but gives as many as there are, each of them live, and no wrong score.
+            for effort in [Effort::Beam(1), Effort::Recall99] {
+                let found = index.search(&query, k, &Options { effort, ..Options::default() }).unwrap();
+                prop_assert_eq!(found.len(), k.min(model.live.len()));
+                let all = model.search(metric, &query, usize::MAX, |_, _| true);
+                prop_assert!(zero_to_plus(found).iter().all(|hit| all.contains(hit)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn play(metric: Metric, steps: Vec<Step>, queries: &[[i8; DIMENSIONS]]) -> Result<(), TestCaseError> {
+    let mut config = Config::new(DIMENSIONS, metric);
+    (config.seal_at, config.graph_from, config.degree, config.build_beam) = (64, 64, 8, 16);
+    (config.merge_fan, config.build_threads) = (2, 2);
+    let mut index = VectorIndex::new(config.clone()).unwrap();
+    let mut model = Model::default();
+    let (mut planned, mut built): (Vec<Build>, Vec<Built>) = (Vec::new(), Vec::new());
+    let mut snapshots = Vec::new();
+    for step in steps {
+        match step {
+            Step::Insert { id, vectors } => {
+                for vector in vectors {
+                    let vector = floats(vector);
+                    let place = index.insert(id, &PreparedVector::new(&config, &vector).unwrap()).unwrap();
+                    prop_assert!(model.live.iter().all(|held| held.0 < place));
+                    model.live.push((place, id, vector));
+                }
+            }
+            Step::Remove(which) if !model.live.is_empty() => {
+                let (place, ..) = model.live.remove(which.index(model.live.len()));
+                prop_assert!(index.remove(place));
+                prop_assert!(!index.remove(place));
+            }
+            Step::RemoveMany(from) if !model.live.is_empty() => {
+                let from = from.index(model.live.len());
+                let end = model.live.len().min(from + 40);
+                for (place, ..) in model.live.drain(from..end) {
+                    prop_assert!(index.remove(place));
+                }
+            }
+            Step::Plan => planned.extend(index.plan()),
+            Step::Run => built.extend(planned.pop().map(Build::run)),
+            // A stale one is refused and changes nothing, which the checks see.
+            Step::Install => {
+                built.pop().map(|built| index.install(built));
+            }
+            Step::Snapshot => snapshots.push((index.clone(), model.clone())),
+            Step::Remove(_) | Step::RemoveMany(_) => {}
+        }
+    }
+    snapshots.push((index.clone(), model.clone()));
+    while let Some(build) = index.plan() {
+        index.install(build.run()).unwrap();
+    }
+    snapshots.push((index, model));
+    snapshots.iter().try_for_each(|(index, model)| check(index, model, queries))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_snapshot_is_what_the_list_was(
+        euclidean in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..60),
+        queries in prop::collection::vec(prop::array::uniform5(-8i8..8), 2),
+    ) {
+        play(if euclidean { Metric::L2 } else { Metric::Dot }, steps, &queries)?;
+    }
+}
+
+/// A merge reads a snapshot; a removal that comes after the plan, or between run and install, must not be lost.
+#[test]
+fn what_is_removed_during_a_merge_stays_removed() {
+    let mut config = Config::new(DIMENSIONS, Metric::L2);
+    (config.seal_at, config.graph_from, config.merge_fan) = (64, 1000, 2);
+    let mut index = VectorIndex::new(config.clone()).unwrap();
+    let mut places = Vec::new();
+    let vector = |id: u64| PreparedVector::new(&config, &[id as f32, 1.0, 0.0, 0.0, 0.0]).unwrap();
+    for id in 0..128u64 {
+        places.push(index.insert(id, &vector(id)).unwrap());
+        if id == 63 || id == 127 {
+            let built = index.plan().unwrap().run();
+            index.install(built).unwrap();
+        }
+    }
+    assert_eq!(index.verify().unwrap().segments, 2);
+    let merge = index.plan().unwrap();
+    assert_eq!(merge.vectors(), 128);
+    let again = index.plan().unwrap();
+    assert!(index.remove(places[3]));
+    let built = merge.run();
+    assert!(index.remove(places[100]));
+    index.install(built).unwrap();
+    assert!(index.install(again.run()).is_err());
+    let report = index.verify().unwrap();
+    assert_eq!((report.segments, report.live, report.dead), (1, 126, 2));
+    for id in [3u64, 100] {
+        let hits = index.search(&[id as f32, 1.0, 0.0, 0.0, 0.0], 2, &Options::default()).unwrap();
+        assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [id - 1, id + 1]);
+        assert!(!index.remove(places[id as usize]));
+    }
+}
+
+/// When a quarter of a segment is dead it is built anew without them; when all are, it goes.
+#[test]
+fn dead_vectors_are_dropped() {
+    let mut config = Config::new(DIMENSIONS, Metric::Dot);
+    (config.seal_at, config.graph_from) = (64, 1000);
+    let mut index = VectorIndex::new(config.clone()).unwrap();
+    let vector = PreparedVector::new(&config, &[1.0; DIMENSIONS]).unwrap();
+    let places: Vec<Place> = (0..64).map(|id| index.insert(id, &vector).unwrap()).collect();
+    let built = index.plan().unwrap().run();
+    index.install(built).unwrap();
+    places[..15].iter().for_each(|&place| assert!(index.remove(place)));
+    assert!(index.plan().is_none());
+    assert!(index.remove(places[15]));
+    let built = index.plan().unwrap().run();
+    index.install(built).unwrap();
+    let report = index.verify().unwrap();
+    assert_eq!((report.live, report.dead, report.segments), (48, 0, 1));
+    places[16..].iter().for_each(|&place| assert!(index.remove(place)));
+    let built = index.plan().unwrap().run();
+    index.install(built).unwrap();
+    let report = index.verify().unwrap();
+    assert_eq!((report.live, report.dead, report.segments), (0, 0, 0));
+    assert!(index.plan().is_none());
+}
