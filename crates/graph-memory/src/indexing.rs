@@ -19,6 +19,8 @@ use crate::value::{IndexBuild, IndexBuilt};
 /// is nobody's loss, and end; nobody waits for them.
 pub(crate) struct Indexing {
     shared: Arc<Shared>,
+    /// Whether the threads run: from the first build on, which most stores never need.
+    started: bool,
 }
 
 struct Shared {
@@ -49,7 +51,7 @@ struct State {
 type Queue = fn(&mut State) -> &mut VecDeque<(u32, IndexBuild)>;
 
 impl Indexing {
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn new() -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             planned: Condvar::new(),
@@ -57,15 +59,20 @@ impl Indexing {
             built: AtomicUsize::new(0),
             nudge: OnceLock::new(),
         });
+        Self { shared, started: false }
+    }
+
+    /// Starts the threads, unless they run. If the system has none to give, the next build tries again, and nobody waits.
+    fn start(&mut self) {
         let queues: [(&str, Queue); 2] =
             [("steadfast-seals", |state| &mut state.seals), ("steadfast-merges", |state| &mut state.merges)];
-        // Should the second thread not start, the drop of this ends the first.
-        let indexing = Self { shared };
-        for (name, queue) in queues {
-            let worker = Arc::clone(&indexing.shared);
-            std::thread::Builder::new().name(name.into()).spawn(move || worker.build_all(queue))?;
+        if !self.started {
+            self.started = queues.into_iter().all(|(name, queue)| {
+                let worker = Arc::clone(&self.shared);
+                let thread = std::thread::Builder::new().name(name.into());
+                thread.spawn(move || worker.build_all(queue)).is_ok()
+            });
         }
-        Ok(indexing)
     }
 
     /// Has `nudge` called when something is built; before that, nobody is told.
@@ -102,8 +109,9 @@ impl Indexing {
         }
     }
 
-    fn hand_over(&self, tenants: &mut Tenants) {
+    fn hand_over(&mut self, tenants: &mut Tenants) {
         tenants.plan_touched(|number, build| {
+            self.start();
             let mut state = self.shared.lock();
             if !state.failed {
                 let queue = if build.is_merge() { &mut state.merges } else { &mut state.seals };
@@ -119,7 +127,7 @@ impl Indexing {
     fn wait(&self) -> bool {
         let mut state = self.shared.lock();
         while state.built.is_empty() {
-            if state.in_progress == 0 || state.failed {
+            if state.in_progress == 0 || state.failed || !self.started {
                 return false;
             }
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);

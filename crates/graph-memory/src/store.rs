@@ -158,8 +158,7 @@ impl GraphMemory {
             _ => OpenError::io(&lock_path, "lock")(error),
         })?;
 
-        let mut indexing =
-            Indexing::start().map_err(OpenError::io(&dir, "start the thread that builds indexes for"))?;
+        let mut indexing = Indexing::new();
         let (tenants, log, recovery) = replay(&dir, &config, &mut indexing)?;
         let command_bytes_max = log.command_bytes_max();
         let published = Arc::new(Published::default());

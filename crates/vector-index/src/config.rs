@@ -19,13 +19,12 @@ pub enum Metric {
     L2,
 }
 
-/// The shape of an index. Start from [`Config::new`]; the public fields have measured defaults.
+/// The shape of an index. Start from [`Config::new`]; the public fields have defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) dimensions: usize,
     pub(crate) metric: Metric,
-    /// The tail is sealed into a segment at this many vectors. Default 2 048: a scan of these costs about as much
-    /// as a graph search.
+    /// The tail is sealed into a segment at this many vectors. Default 2 048.
     pub seal_at: usize,
     /// A segment of at least this many vectors gets a graph; a smaller one is scanned. Default 2 048.
     pub graph_from: usize,
