@@ -135,7 +135,7 @@ impl Encoded {
         let document = Some((analyzer, index_document(&content, analyzer)));
         let refuse_existing = request.on_slug == OnSlug::Refuse;
         let vector = NewVector::new(request.vector.unwrap_or_default(), metric);
-        let vector_metric = vector.as_ref().map_or(0, |_| metric_to_wire(metric));
+        let vector_metric = vector.as_ref().map_or(0, |_| metric_number(metric));
         let change = Change::Allocate(NewMemory { content, document, vector, refuse_existing });
         let message = wire::Command {
             refuse_existing,
@@ -157,7 +157,7 @@ impl Encoded {
     ) -> Self {
         let request_id = patch.request_id;
         let vector = patch.vector.unwrap_or_default();
-        let vector_metric = if vector.is_empty() { 0 } else { metric_to_wire(metric) };
+        let vector_metric = if vector.is_empty() { 0 } else { metric_number(metric) };
         let update = wire::Update {
             id: id.get(),
             if_version: if_version.map(Version::get),
@@ -343,7 +343,7 @@ fn analyzer_from_wire(tenant: &str, stemmer: u32, stop_words: u32) -> Result<Ana
 }
 
 /// 0 is for a command without a vector, and reads as the default.
-fn metric_to_wire(metric: Metric) -> u32 {
+pub(crate) fn metric_number(metric: Metric) -> u32 {
     match metric {
         Metric::Cosine => 1,
         Metric::Dot => 2,

@@ -87,13 +87,8 @@ const TOLD: usize = u64::BITS as usize;
 pub(crate) struct Words(Vec<Arc<str>>);
 
 impl Words {
-    #[cfg(test)]
-    fn of(query: &str) -> Self {
-        Self::of_terms(query, Analyzer::new())
-    }
-
     /// The first words of a query's text that have distinct terms, as they are written there but for case and the like. Costs a pass over the text.
-    pub(crate) fn of_terms(query: &str, analyzer: Analyzer) -> Self {
+    pub(crate) fn of(query: &str, analyzer: Analyzer) -> Self {
         let (mut words, mut terms): (Vec<Arc<str>>, Vec<Box<str>>) = (Vec::new(), Vec::new());
         analyzer.for_each_term(query, &mut |token: &str, term: &str| {
             if terms.len() < TOLD && !terms.iter().any(|known| **known == *term) {

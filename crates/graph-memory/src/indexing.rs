@@ -178,3 +178,28 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use steadfast_memory_api::{Allocate, Limits, Seq};
+    use steadfast_text_index::Analyzer;
+    use steadfast_vector_index::Metric;
+
+    use super::*;
+    use crate::command::{Encoded, TenantKey};
+
+    /// More than may be unsealed, written without a pause: whoever tends afterwards waits until it is sealed far enough.
+    #[test]
+    fn a_tail_that_has_grown_past_its_bound_is_waited_for() {
+        let (mut tenants, mut indexing) = (Tenants::default(), Indexing::new());
+        for seq in 1..=40_000 {
+            let analyzer = Analyzer::new();
+            let tenant = TenantKey::Name { name: "acme".into(), tenants_max: 1, analyzer };
+            let request = Allocate::new("a few words");
+            let encoded = Encoded::allocate(request, &Limits::default(), Metric::Cosine, analyzer, tenant);
+            tenants.apply(encoded.command, Seq::new(seq), 0);
+        }
+        indexing.tend(&mut tenants);
+        assert!(!tenants.is_behind());
+    }
+}

@@ -56,7 +56,7 @@ struct Searching<'a> {
 impl<'a> Searching<'a> {
     fn by_words(&self, keys: &[u64]) -> Hits {
         let (found, matched) = self.words(keys, self.request.k, true);
-        let words = Words::of_terms(&self.request.text, self.value.analyzer);
+        let words = Words::of(&self.request.text, self.value.analyzer);
         let hit = |(at, scored): (usize, &Scored)| {
             let text = Some(PartScore { rank: rank(at), score: scored.score });
             let why = Why { text, vector: None, terms: words.held(scored.terms) };
@@ -95,7 +95,7 @@ impl<'a> Searching<'a> {
         let fused = fuse(&by_words, &by_vector, weights, usize::MAX);
         let matched = fused.len() as u64;
         let all = texts.len() < depth && near.len() < depth;
-        let words = Words::of_terms(&self.request.text, self.value.analyzer);
+        let words = Words::of(&self.request.text, self.value.analyzer);
         let hit = |fused: &crate::fusion::Fused| {
             let bits =
                 fused.text.and_then(|part| texts.get(part.rank as usize - 1)).map_or(0, |text| text.terms);

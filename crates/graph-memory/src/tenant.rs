@@ -203,7 +203,7 @@ impl Memory for Tenant {
         self.get_by_slug_blocking(slug)
     }
 
-    /// Runs where it is polled, and for as long as it takes: in proportion to the tenant's words.
+    /// Runs where it is polled, and for as long as it takes.
     async fn search(&self, request: Search) -> Result<Hits, MemoryError> {
         self.search_blocking(request)
     }
@@ -266,7 +266,7 @@ impl View {
     /// # Errors
     /// `Invalid`.
     pub fn search(&self, request: &Search) -> Result<Hits, MemoryError> {
-        let keys = validate::search_by(request, self.limits(), self.value.analyzer)?;
+        let keys = validate::search(request, self.limits(), self.value.analyzer)?;
         search(&self.value, request, &keys)
     }
 

@@ -7,8 +7,6 @@ use steadfast_memory_api::{
     Search, Span, ValueRange,
 };
 use steadfast_text_index::Analyzer;
-#[cfg(test)]
-use steadfast_text_index::query_keys;
 
 use crate::value::fold;
 
@@ -87,17 +85,8 @@ pub(crate) fn slug(slug: &str, limits: &Limits) -> Checked {
     length("slug", &folded, limits.slug_bytes)
 }
 
-#[cfg(test)]
-fn search(request: &Search, limits: &Limits) -> Result<Vec<u64>, MemoryError> {
-    search_by(request, limits, Analyzer::new())
-}
-
 /// Returns the keys of the query's words, by the tenant's analyzer: none only if there is a vector.
-pub(crate) fn search_by(
-    request: &Search,
-    limits: &Limits,
-    analyzer: Analyzer,
-) -> Result<Vec<u64>, MemoryError> {
+pub(crate) fn search(request: &Search, limits: &Limits, analyzer: Analyzer) -> Result<Vec<u64>, MemoryError> {
     if !(1..=limits.k).contains(&request.k) {
         let (found, max) = (request.k as f64, limits.k as f64);
         return Err(MemoryError::invalid("k", Problem::OutOfRange { found, min: 1.0, max }));

@@ -94,7 +94,7 @@ fn words_have_the_numbers_of_the_query_keys() {
     let mut index = TextIndex::default();
     index.insert(1, &document_terms("E-Mail"));
     index.insert(2, &document_terms("überall Invoices"));
-    let words = Words::of(query);
+    let words = Words::of(query, Analyzer::new());
     let hits = index.search(&Query::any(&query_keys(query)), 10, None).hits;
     let mut held: Vec<(u64, Vec<String>)> = hits
         .iter()
@@ -111,8 +111,8 @@ fn words_have_the_numbers_of_the_query_keys() {
 #[test]
 fn the_first_64_words_are_told() {
     let query: Vec<String> = (1000..1070).map(|n| n.to_string()).collect();
-    let words = Words::of(&query.join(" ")).held(u64::MAX);
+    let words = Words::of(&query.join(" "), Analyzer::new()).held(u64::MAX);
     assert_eq!(words.len(), 64);
     assert_eq!((&*words[0], &*words[63]), ("1000", "1063"));
-    assert!(Words::of("--").held(u64::MAX).is_empty());
+    assert!(Words::of("--", Analyzer::new()).held(u64::MAX).is_empty());
 }

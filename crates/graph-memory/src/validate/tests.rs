@@ -1,11 +1,12 @@
 //! Searches that are refused, with field and bound.
 
 use steadfast_memory_api::Id;
+use steadfast_text_index::query_keys;
 
 use super::*;
 
 fn refused(request: &Search) -> (String, Problem) {
-    match search(request, &Limits::default()) {
+    match search(request, &Limits::default(), Analyzer::new()) {
         Err(MemoryError::Invalid { field, problem }) => (field, problem),
         other => panic!("{other:?}"),
     }
@@ -183,7 +184,7 @@ fn what_is_just_within_the_bounds_is_accepted() {
         Search::new("a").weights(f32::MAX, 0.0),
     ];
     for request in accepted {
-        let keys = search(&request, &limits).unwrap_or_else(|error| panic!("{error}"));
+        let keys = search(&request, &limits, Analyzer::new()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(keys, query_keys(&request.text));
     }
 }

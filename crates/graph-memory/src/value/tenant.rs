@@ -1,4 +1,4 @@
-//! The value of a tenant: its records, slugs and text index as of one sequence number.
+//! The value of a tenant: its records, slugs and indexes as of one sequence number.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use steadfast_vector_index::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::command::NewVector;
+use crate::command::{NewVector, metric_number};
 use crate::filter::tags_of;
 use crate::value::{Radix, SlugTrie};
 use crate::verified::{Defect, Verified};
@@ -229,7 +229,7 @@ impl TenantValue {
         Id::new(self.entries.len() as u64 + 1)
     }
 
-    /// Adds the memory `next_id`; `folded` is its slug as compared.
+    /// Adds the memory `next_id`.
     pub(crate) fn insert(&mut self, entry: Entry) {
         let id = entry.record.id;
         debug_assert_eq!(id, self.next_id());
@@ -321,6 +321,12 @@ impl TenantValue {
         for language in [self.analyzer.stemmer(), self.analyzer.stop_words()] {
             hasher.update(&language.map_or(0, Language::number).to_le_bytes());
         }
+        // The first vector settled them, and they outlive it.
+        let vectors = self.vectors.as_ref().map(VectorIndex::config);
+        let metric = vectors.map_or(0, |config| metric_number(config.metric()));
+        for number in [metric, vectors.map_or(0, |config| config.dimensions() as u32)] {
+            hasher.update(&number.to_le_bytes());
+        }
         for entry in self.live() {
             hash_record(&entry.record, hasher);
         }
@@ -370,6 +376,24 @@ mod tests {
             }),
         };
         Entry { record: Arc::new(record), place, vector_place: None }
+    }
+
+    /// Later vectors are refused or not by the first one's metric and dimensions, so two states that differ there are not the same.
+    #[test]
+    fn the_hash_tells_how_vectors_are_compared() {
+        let hash = |metric: Metric, values: &[f32]| {
+            let mut value = TenantValue::new(Analyzer::new());
+            let prepared = prepare_vector(values, metric);
+            let vector = NewVector { values: values.to_vec(), metric, prepared };
+            let place = value.index_vector(Id::new(1), &vector).unwrap();
+            value.unindex_vector(Some(place));
+            let mut hasher = Xxh3::new();
+            value.hash_into(&mut hasher);
+            hasher.digest()
+        };
+        let all = [(Metric::Cosine, 2), (Metric::Dot, 2), (Metric::L2, 2), (Metric::Cosine, 3)];
+        let hashes = all.map(|(metric, dimensions)| hash(metric, &vec![1.0; dimensions]));
+        assert_eq!(std::collections::HashSet::from(hashes).len(), 4);
     }
 
     /// The trie keeps 28 bits of a hash: two slugs that share them must not be mixed up.
