@@ -278,6 +278,12 @@ impl View {
         self.value.verify()
     }
 
+    /// Texts that every search goes over one by one, since they are not in a sealed part of the index yet. Unlike what
+    /// [`stats`](Self::stats) tells, it depends on how far the sealing is, not on what is remembered.
+    pub fn unsealed(&self) -> u64 {
+        self.value.text().unsealed()
+    }
+
     /// The tenant in numbers.
     pub fn stats(&self) -> TenantStats {
         self.value.stats()

@@ -140,8 +140,6 @@ pub struct TenantStats {
     pub words: u64,
     /// Memories that have a vector.
     pub vectors: u64,
-    /// Texts that every search goes over one by one, since they are not yet in a sealed part of the index.
-    pub unsealed: u64,
     /// The last command for this tenant, carried out or refused.
     pub seq: Seq,
 }
@@ -149,6 +147,6 @@ pub struct TenantStats {
 impl TenantStats {
     /// Figures as a store counted them.
     pub fn new(memories: u64, created: u64, slugs: u64, words: u64, seq: Seq) -> Self {
-        Self { memories, created, slugs, words, vectors: 0, unsealed: 0, seq }
+        Self { memories, created, slugs, words, vectors: 0, seq }
     }
 }

@@ -188,7 +188,6 @@ impl TenantValue {
         let created = self.entries.len() as u64;
         let mut stats =
             TenantStats::new(self.text.documents(), created, self.slugs_live, self.text.length(), self.seq);
-        stats.unsealed = self.text.unsealed();
         stats.vectors = self.vectors.as_ref().map_or(0, |index| index.len() as u64);
         stats
     }

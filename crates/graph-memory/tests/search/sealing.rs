@@ -47,7 +47,7 @@ fn told(hits: &Hits) -> Vec<(Id, u32)> {
 /// Waits until nothing is left to be sealed or merged.
 fn settle(tenant: &Tenant) {
     let started = std::time::Instant::now();
-    while tenant.view().unwrap().stats().unsealed > 4096 {
+    while tenant.view().unwrap().unsealed() > 4096 {
         assert!(started.elapsed().as_secs() < 60, "nothing seals the tail");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -121,7 +121,7 @@ pub(crate) fn settle(tenant: &Tenant) -> Verified {
     let mut before = None;
     loop {
         let verified = tenant.view().unwrap().verify().unwrap();
-        let now = (verified, tenant.stats_blocking().unwrap().unsealed);
+        let now = (verified, tenant.view().unwrap().unsealed());
         if before == Some(now) {
             return verified;
         }
