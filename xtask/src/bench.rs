@@ -35,8 +35,11 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "peers",
-        program: Program::Parts { package: "steadfast-peers", parts: &["text", "vector"] },
-        about: "`text` or `vector`: the indexes against other people's crates",
+        program: Program::Parts {
+            package: "steadfast-peers",
+            parts: &["breaker", "metrics", "text", "vector"],
+        },
+        about: "`breaker`, `metrics`, `text` or `vector`: the parts against other people's crates",
     },
 ];
 

@@ -3,6 +3,10 @@
 //! Each part has a module, named as its first argument and as its feature; the rest of the arguments are the module's.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "breaker")]
+mod breaker;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "text")]
 mod text;
 #[cfg(feature = "vector")]
@@ -14,6 +18,14 @@ use std::process::ExitCode;
 type Part = (&'static str, &'static str, fn(&[String]) -> Result<(), String>);
 
 const PARTS: &[Part] = &[
+    #[cfg(feature = "breaker")]
+    ("breaker", "guarded calls against recloser, failsafe and tower-resilience", breaker::run),
+    #[cfg(feature = "metrics")]
+    (
+        "metrics",
+        "recording against prometheus, prometheus-client, metrics, hdrhistogram and histogram",
+        metrics::run,
+    ),
     #[cfg(feature = "text")]
     ("text", "BM25 against tantivy and SQLite's FTS5", text::run),
     #[cfg(feature = "vector")]

@@ -106,7 +106,8 @@ fn refusal(rule: &Rule, dependency: &Dependency, of_the_workspace: bool) -> Opti
         return Some(format!("{package} must not use {name}: nothing does"));
     }
     let Only(always, optional) = rule.may_use else { return None };
-    if always.contains(&name) || (optional.contains(&name) && dependency.optional) {
+    // Among the development dependencies a package names itself to have a feature on in its own tests.
+    if name == package || always.contains(&name) || (optional.contains(&name) && dependency.optional) {
         None
     } else if optional.contains(&name) {
         Some(format!("{package} may use {name} only as an optional dependency"))
@@ -123,6 +124,13 @@ mod tests {
         let text = format!("[package]\nname = \"{package}\"\n{rest}\n");
         let tree = Tree::planted(&[(&format!("{folder}/Cargo.toml"), &text)]);
         check(&tree).iter().map(Finding::to_string).collect()
+    }
+
+    #[test]
+    fn a_package_may_switch_on_its_own_features_for_its_tests() {
+        let text =
+            "[dev-dependencies]\nsteadfast-stress = { path = \".\", features = [\"count-allocations\"] }\n";
+        assert_eq!(check_manifest("crates/stress", "steadfast-stress", text), Vec::<String>::new());
     }
 
     #[test]

@@ -1,0 +1,373 @@
+//! One limit over one period, shared by threads: the ledger's arithmetic on atomic words.
+//!
+//! - **The authoritative word** is the room: `epoch: 10 | limit − settled − held: 54, signed`. A reservation is one compare-and-swap of
+//!   it, and so is a change of the limit: what doesn't fit at that instant is refused, whatever the limit was a moment before. Below zero it is the overdraft.
+//! - **Settled** is a second word, `epoch: 10 | settled: 54`, changed after the room when it grows and before it when it shrinks. Held is what remains:
+//!   `limit − room − settled`; it is never negative, and between the two steps of a settlement the cost counts as held.
+//! - **A snapshot** reads settled, room and settled again, until the two agree: then they were all true at the moment that room was read.
+//! - **Calendar periods** have four books, the epoch's number modulo 4. Rollover prepares the next one and swaps the epoch; nothing is zeroed under a
+//!   settlement that is still to come, which finds its own epoch's book. One that comes more than three epochs late is told as `late`.
+//! - **Sliding periods** have one room and eight buckets of what was settled; a bucket that leaves the period gives its money back. A hold never leaves
+//!   by itself; when it settles, its cost goes to the bucket that it was reserved in.
+//!
+//! Rollover and changes of the limit take a lock, once an epoch. Assumed: no thread sleeps between two neighbouring instructions for a multiple of exactly 1024 epochs.
+
+use crate::ledger::{NANO_MAX, Shortage, Standing, add_bounded, reserve_from, room_after};
+use crate::period::Period;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock, wait_a_moment};
+
+/// Books of a calendar period that are kept for late settlements.
+const BOOKS: u64 = 4;
+/// Buckets of a sliding period. The period is exact to an eighth.
+const BUCKETS: u64 = 8;
+
+/// Looks at an account that keeps changing, until sums of two moments are good enough.
+const STANDING_TRIES: usize = 100_000;
+
+const AMOUNT_BITS: u32 = 54;
+const AMOUNT_MASK: u64 = (1 << AMOUNT_BITS) - 1;
+const TAG_MASK: u64 = (1 << (64 - AMOUNT_BITS)) - 1;
+
+fn tagged(epoch: u64, amount: u64) -> u64 {
+    (epoch & TAG_MASK) << AMOUNT_BITS | amount & AMOUNT_MASK
+}
+
+fn tag_of(word: u64) -> u64 {
+    word >> AMOUNT_BITS
+}
+
+fn amount_of(word: u64) -> u64 {
+    word & AMOUNT_MASK
+}
+
+fn signed(word: u64) -> i64 {
+    ((word << (64 - AMOUNT_BITS)) as i64) >> (64 - AMOUNT_BITS)
+}
+
+/// What may be spent in one epoch, and what is left of it.
+struct Book {
+    room: AtomicU64,
+    limit: AtomicU64,
+}
+
+/// What one epoch, or one bucket of a sliding period, has settled.
+struct Settled {
+    nano: AtomicU64,
+    epoch: AtomicU64,
+}
+
+/// One limit over one period.
+pub(crate) struct Account {
+    period: Period,
+    books: Box<[Book]>,
+    settled: Box<[Settled]>,
+    /// The epoch that reservations are made in; never goes back.
+    epoch: AtomicU64,
+    /// Odd while the lock's owner changes more than one word.
+    version: AtomicU64,
+    /// Of the epochs to come.
+    limit: Mutex<u64>,
+    /// Settled after its epoch's book was given up.
+    late: AtomicU64,
+}
+
+impl Account {
+    /// An account that begins in `epoch`; `limit_nano` is at most [`NANO_MAX`].
+    pub(crate) fn new(period: Period, limit_nano: u64, epoch: u64) -> Self {
+        let (books, buckets) = match period {
+            Period::Lifetime => (1, 1),
+            Period::Sliding(_) => (1, BUCKETS),
+            _ => (BOOKS, BOOKS),
+        };
+        // A tag that no present epoch has, so that only `epoch`'s own book is open.
+        let other = epoch.wrapping_sub(1);
+        let account = Self {
+            period,
+            books: (0..books)
+                .map(|_| Book { room: AtomicU64::new(tagged(other, 0)), limit: AtomicU64::new(limit_nano) })
+                .collect(),
+            settled: (0..buckets)
+                .map(|_| Settled { nano: AtomicU64::new(tagged(other, 0)), epoch: AtomicU64::new(u64::MAX) })
+                .collect(),
+            epoch: AtomicU64::new(epoch),
+            version: AtomicU64::new(0),
+            limit: Mutex::new(limit_nano),
+            late: AtomicU64::new(0),
+        };
+        account.open_book(epoch, limit_nano);
+        if account.is_sliding() {
+            // All buckets are in the period and empty.
+            for back in 0..BUCKETS {
+                account.open_bucket(epoch.saturating_sub(back));
+            }
+        }
+        account
+    }
+
+    pub(crate) fn period(&self) -> Period {
+        self.period
+    }
+
+    fn is_sliding(&self) -> bool {
+        matches!(self.period, Period::Sliding(_))
+    }
+
+    fn book(&self, epoch: u64) -> &Book {
+        // A power of two of books, so no division.
+        &self.books[epoch as usize & (self.books.len() - 1)]
+    }
+
+    fn bucket(&self, epoch: u64) -> &Settled {
+        &self.settled[epoch as usize & (self.settled.len() - 1)]
+    }
+
+    /// What the room's word is tagged with: a sliding period has one room for ever.
+    fn room_tag(&self, epoch: u64) -> u64 {
+        if self.is_sliding() { 0 } else { epoch & TAG_MASK }
+    }
+
+    /// The epoch after a look at the clock's: never an earlier one than before.
+    #[inline]
+    pub(crate) fn roll_to(&self, epoch: u64) -> u64 {
+        // Acquire: partner of the store in `roll`, after which the epoch's book is open.
+        let present = self.epoch.load(Ordering::Acquire);
+        if epoch <= present { present } else { self.roll(epoch) }
+    }
+
+    #[cold]
+    fn roll(&self, epoch: u64) -> u64 {
+        let limit = lock(&self.limit);
+        let present = self.epoch.load(Ordering::Acquire);
+        if epoch <= present {
+            return present;
+        }
+        self.change(|| {
+            if self.is_sliding() {
+                for later in (present + 1).max(epoch.saturating_sub(BUCKETS - 1))..=epoch {
+                    self.open_bucket(later);
+                }
+            } else {
+                self.open_book(epoch, *limit);
+            }
+            self.epoch.store(epoch, Ordering::Release);
+        });
+        epoch
+    }
+
+    /// Runs `change` so that a snapshot sees all of it or nothing. The caller has the lock.
+    fn change(&self, change: impl FnOnce()) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        change();
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Swaps a calendar period's oldest book for a new one. The room comes last: from then on reservations find it. Swaps, as every change of
+    /// these words is a read-modify-write: a late settlement comes before or after, never over it.
+    fn open_book(&self, epoch: u64, limit: u64) {
+        let (book, settled) = (self.book(epoch), self.bucket(epoch));
+        settled.epoch.store(epoch, Ordering::Release);
+        settled.nano.swap(tagged(epoch, 0), Ordering::AcqRel);
+        book.limit.store(limit, Ordering::Release);
+        book.room.swap(tagged(self.room_tag(epoch), limit), Ordering::AcqRel);
+    }
+
+    /// Swaps a sliding period's oldest bucket for a new one, whose money is free again.
+    fn open_bucket(&self, epoch: u64) {
+        let bucket = self.bucket(epoch);
+        bucket.epoch.store(epoch, Ordering::Release);
+        let gone = amount_of(bucket.nano.swap(tagged(epoch, 0), Ordering::AcqRel));
+        self.add_room(epoch, gone, 0);
+    }
+
+    /// Holds `amount` in the present epoch, which `epoch` may move on. Gives the epoch.
+    #[inline]
+    pub(crate) fn reserve(&self, amount: u64, epoch: u64) -> Result<u64, Shortage> {
+        let mut epoch = self.roll_to(epoch);
+        let mut book = self.book(epoch);
+        let mut seen = book.room.load(Ordering::Acquire);
+        loop {
+            if tag_of(seen) != self.room_tag(epoch) {
+                // It rolled on meanwhile.
+                epoch = self.epoch.load(Ordering::Acquire);
+                book = self.book(epoch);
+                seen = book.room.load(Ordering::Acquire);
+                wait_a_moment();
+                continue;
+            }
+            let Some(left) = reserve_from(signed(seen), amount) else {
+                let available_nano = signed(seen).max(0) as u64;
+                return Err(Shortage { needed_nano: amount, available_nano });
+            };
+            let next = tagged(self.room_tag(epoch), left as u64);
+            // AcqRel: partner of the other changes of this word; its order is the order of reservations.
+            match book.room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(epoch),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Ends a hold that was made in `epoch` and cost `actual`.
+    #[inline]
+    pub(crate) fn settle(&self, epoch: u64, held: u64, actual: u64) {
+        if !self.add_room(epoch, held, actual) {
+            return self.note_late(actual);
+        }
+        if actual > 0 && !self.add_settled(epoch, actual, 0) {
+            self.missed(epoch, actual);
+        }
+    }
+
+    /// Holds `amount` more, free or not: money that is being spent anyway.
+    pub(crate) fn extend(&self, epoch: u64, amount: u64) {
+        self.add_room(epoch, 0, amount);
+    }
+
+    /// What was settled in `epoch` as `before` was really `after`.
+    pub(crate) fn correct(&self, epoch: u64, before: u64, after: u64) {
+        if after >= before {
+            return self.settle(epoch, 0, after - before);
+        }
+        // Settled shrinks before the room grows: what is held never seems negative.
+        if self.add_settled(epoch, 0, before - after) {
+            self.add_room(epoch, before - after, 0);
+        }
+    }
+
+    /// `actual` has no bucket any more.
+    fn missed(&self, epoch: u64, actual: u64) {
+        if self.is_sliding() {
+            // It left the period, and its money with it.
+            self.add_room(epoch, actual, 0);
+        }
+        self.note_late(actual);
+    }
+
+    fn note_late(&self, actual: u64) {
+        if actual > 0 {
+            // Relaxed: a statistic.
+            self.late.fetch_add(actual, Ordering::Relaxed);
+        }
+    }
+
+    /// Room plus `plus` less `minus`; false if `epoch`'s book was given up.
+    fn add_room(&self, epoch: u64, plus: u64, minus: u64) -> bool {
+        let tag = self.room_tag(epoch);
+        if !self.is_sliding() && self.bucket(epoch).epoch.load(Ordering::Acquire) != epoch {
+            return false;
+        }
+        let room = &self.book(epoch).room;
+        let mut seen = room.load(Ordering::Relaxed);
+        if plus == minus && !self.is_sliding() {
+            // Nothing to change; what is settled in a book that was given up meanwhile is found out there.
+            return tag_of(seen) == tag;
+        }
+        while tag_of(seen) == tag {
+            let next = tagged(tag, room_after(signed(seen), plus, minus) as u64);
+            match room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Settled plus `plus` less `minus`; false if `epoch` was given up.
+    fn add_settled(&self, epoch: u64, plus: u64, minus: u64) -> bool {
+        let bucket = self.bucket(epoch);
+        if bucket.epoch.load(Ordering::Acquire) != epoch {
+            return false;
+        }
+        let mut seen = bucket.nano.load(Ordering::Relaxed);
+        while tag_of(seen) == epoch & TAG_MASK {
+            let next = tagged(epoch, add_bounded(amount_of(seen).saturating_sub(minus), plus));
+            match bucket.nano.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Changes the limit of the present epoch and those to come. One below what is used leaves an overdraft.
+    pub(crate) fn set_limit(&self, limit_nano: u64, epoch: u64) {
+        self.roll_to(epoch);
+        let mut limit = lock(&self.limit);
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let book = self.book(epoch);
+        let before = book.limit.load(Ordering::Acquire);
+        self.change(|| {
+            book.limit.store(limit_nano, Ordering::Release);
+            self.add_room(epoch, limit_nano, before);
+        });
+        *limit = limit_nano;
+    }
+
+    /// What all of it was at one moment, in the present epoch, which `epoch` may move on. It balances always. It is of one moment
+    /// unless others settled at each of a hundred thousand looks, or overdrafts have gone beyond what a word holds.
+    pub(crate) fn standing(&self, epoch: u64) -> Standing {
+        self.roll_to(epoch);
+        for _ in 0..STANDING_TRIES {
+            if let Some(standing) = self.try_standing() {
+                return standing;
+            }
+            wait_a_moment();
+        }
+        self.rough_standing()
+    }
+
+    /// Sums that balance, though settled and room may be of two moments.
+    fn rough_standing(&self) -> Standing {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let settled = self.settled_now(epoch);
+        let book = self.book(epoch);
+        let limit_nano = book.limit.load(Ordering::Acquire);
+        let used = u64::try_from(limit_nano as i64 - signed(book.room.load(Ordering::Acquire))).unwrap_or(0);
+        Standing { limit_nano, settled_nano: settled.min(used), held_nano: used.saturating_sub(settled) }
+    }
+
+    /// Nothing if something moved meanwhile.
+    fn try_standing(&self) -> Option<Standing> {
+        let version = self.version.load(Ordering::Acquire);
+        if version % 2 == 1 {
+            return None;
+        }
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let settled = self.settled_now(epoch);
+        let book = self.book(epoch);
+        let limit_nano = book.limit.load(Ordering::Acquire);
+        let room = signed(book.room.load(Ordering::Acquire));
+        if self.settled_now(epoch) != settled || self.version.load(Ordering::Acquire) != version {
+            return None;
+        }
+        let used = u64::try_from(limit_nano as i64 - room).ok()?;
+        Some(Standing { limit_nano, settled_nano: settled, held_nano: used.checked_sub(settled)? })
+    }
+
+    fn settled_now(&self, epoch: u64) -> u64 {
+        let amount = |bucket: &Settled| amount_of(bucket.nano.load(Ordering::Acquire));
+        if self.is_sliding() { self.settled.iter().map(amount).sum() } else { amount(self.bucket(epoch)) }
+    }
+
+    /// Settled and held, and the limit; a guess while others change it.
+    #[inline]
+    pub(crate) fn usage(&self, epoch: u64) -> (u64, u64) {
+        let book = self.book(self.roll_to(epoch));
+        let limit = book.limit.load(Ordering::Relaxed);
+        let room = signed(book.room.load(Ordering::Relaxed)).max(0) as u64;
+        (limit.saturating_sub(room), limit)
+    }
+
+    /// What was settled after its epoch's book, or its bucket, was given up, in nano-units.
+    pub(crate) fn late_nano(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+}
+
+/// Amounts of accounts never reach beyond their words.
+const _: () = assert!(NANO_MAX < 1 << (AMOUNT_BITS - 1));
+
+#[cfg(all(test, steadfast_loom))]
+mod loom_models;
+#[cfg(all(test, not(steadfast_loom)))]
+mod tests;

@@ -1,0 +1,210 @@
+//! Models of an account: the ceiling, conservation, all or nothing, and settlements beside a rollover.
+
+use std::collections::HashSet;
+use std::sync::{Arc as Plain, Mutex as PlainMutex};
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::*;
+
+/// Every interleaving with at most three switches away from a thread that could go on.
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = None;
+    builder.check(run);
+}
+
+/// What all interleavings of a model came to.
+#[derive(Clone, Default)]
+struct Seen(Plain<PlainMutex<HashSet<String>>>);
+
+impl Seen {
+    fn note(&self, what: impl ToString) {
+        self.0.lock().unwrap().insert(what.to_string());
+    }
+
+    #[track_caller]
+    fn all_of(&self, expected: &[&str]) {
+        let seen = self.0.lock().unwrap();
+        for what in expected {
+            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
+        }
+    }
+}
+
+fn assert_rest(account: &Account, epoch: u64, settled: u64) {
+    let standing = account.standing(epoch);
+    assert_eq!((standing.settled_nano, standing.held_nano), (settled, 0), "something is held at rest");
+    assert!(standing.balances());
+}
+
+#[test]
+fn loom_two_that_want_the_last_money_never_both_get_it() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
+        let other = Arc::clone(&account);
+        let spend = |account: &Account| {
+            let epoch = account.reserve(7, 0).ok()?;
+            account.settle(epoch, 7, 7);
+            Some(epoch)
+        };
+        let one = thread::spawn(move || spend(&other).is_some());
+        let two = spend(&account).is_some();
+        let one = one.join().unwrap();
+        assert_ne!(one, two, "one of the two fits, and only one");
+        assert_rest(&account, 0, 7);
+        noted.note(one);
+    });
+    seen.all_of(&["true", "false"]);
+}
+
+#[test]
+fn loom_a_snapshot_balances_and_is_never_over_the_limit() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
+        let other = Arc::clone(&account);
+        // The one that only reads is spawned: loom overlooks races with a load that comes before another's load and change.
+        let look = thread::spawn(move || other.try_standing());
+        let epoch = account.reserve(6, 0).unwrap();
+        account.settle(epoch, 6, 4);
+        if let Some(standing) = look.join().unwrap() {
+            assert!(standing.balances());
+            assert_eq!(standing.overdraft_nano(), 0);
+            noted.note(format!("{} {}", standing.settled_nano, standing.held_nano));
+        }
+        assert_rest(&account, 0, 4);
+    });
+    seen.all_of(&["0 0", "0 6", "0 4", "4 0"]);
+}
+
+#[test]
+fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
+        let other = Arc::clone(&account);
+        let lower = thread::spawn(move || other.set_limit(5, 0));
+        let held = account.reserve(8, 0).is_ok();
+        lower.join().unwrap();
+        let standing = account.standing(0);
+        assert_eq!(standing.limit_nano, 5);
+        // Either the reservation came first, and the lower limit leaves an overdraft of 3; or it was refused.
+        assert_eq!(standing.overdraft_nano(), if held { 3 } else { 0 });
+        noted.note(held);
+    });
+    seen.all_of(&["true", "false"]);
+}
+
+#[test]
+fn loom_a_settlement_beside_a_rollover_lands_in_its_own_epoch() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let account = Arc::new(Account::new(Period::Hour, 10, 1));
+        let epoch = account.reserve(6, 1).unwrap();
+        let other = Arc::clone(&account);
+        let roll = thread::spawn(move || other.reserve(10, 2).unwrap());
+        account.settle(epoch, 6, 4);
+        let new = roll.join().unwrap();
+        assert_eq!(new, 2);
+        let standing = account.standing(2);
+        assert_eq!((standing.settled_nano, standing.held_nano), (0, 10), "another epoch's money");
+        let old = amount_of(account.bucket(1).nano.load(Ordering::Acquire));
+        assert_eq!(old, 4);
+        noted.note("landed");
+    });
+    seen.all_of(&["landed"]);
+}
+
+#[test]
+fn loom_a_reservation_beside_a_rollover_is_whole_in_one_epoch() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let account = Arc::new(Account::new(Period::Hour, 10, 1));
+        let other = Arc::clone(&account);
+        let reserve = thread::spawn(move || other.reserve(6, 1).unwrap());
+        account.roll_to(2);
+        let epoch = reserve.join().unwrap();
+        let held = account.standing(2).held_nano;
+        assert_eq!(held, if epoch == 2 { 6 } else { 0 });
+        account.settle(epoch, 6, 6);
+        assert_rest(&account, 2, if epoch == 2 { 6 } else { 0 });
+        noted.note(epoch);
+    });
+    seen.all_of(&["1", "2"]);
+}
+
+#[test]
+fn loom_a_late_settlement_and_the_book_that_replaces_its_own() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let account = Arc::new(Account::new(Period::Hour, 10, 1));
+        let epoch = account.reserve(6, 1).unwrap();
+        let other = Arc::clone(&account);
+        // Four epochs on, the same book is another's.
+        let roll = thread::spawn(move || other.roll_to(5));
+        account.settle(epoch, 6, 4);
+        roll.join().unwrap();
+        assert_rest(&account, 5, 0);
+        assert!(account.late_nano() == 0 || account.late_nano() == 4);
+        noted.note(account.late_nano());
+    });
+    seen.all_of(&["0", "4"]);
+}
+
+#[test]
+fn loom_a_sliding_bucket_gives_its_money_back_once() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let period = Period::Sliding(std::time::Duration::from_millis(8));
+        let account = Arc::new(Account::new(period, 10, 8));
+        let epoch = account.reserve(6, 8).unwrap();
+        let other = Arc::clone(&account);
+        // Its bucket leaves the period just as it settles.
+        let roll = thread::spawn(move || other.roll_to(16));
+        account.settle(epoch, 6, 4);
+        roll.join().unwrap();
+        assert_rest(&account, 16, 0);
+        assert_eq!(account.standing(16).free_nano(), 10);
+        noted.note(account.late_nano());
+    });
+    seen.all_of(&["0", "4"]);
+}
+
+/// What a scope does: each account in turn, and back on a refusal.
+fn reserve_all(accounts: &[Account; 2], amount: u64) -> bool {
+    let Ok(first) = accounts[0].reserve(amount, 0) else { return false };
+    if accounts[1].reserve(amount, 0).is_ok() {
+        return true;
+    }
+    accounts[0].settle(first, amount, 0);
+    false
+}
+
+#[test]
+fn loom_of_two_scopes_a_call_gets_both_or_none() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let accounts =
+            Arc::new([Account::new(Period::Lifetime, 12, 0), Account::new(Period::Lifetime, 6, 0)]);
+        let other = Arc::clone(&accounts);
+        let one = thread::spawn(move || reserve_all(&other, 6));
+        let two = reserve_all(&accounts, 6);
+        let one = one.join().unwrap();
+        assert_ne!(one, two, "the smaller scope has money for one");
+        assert_eq!(accounts[0].standing(0).held_nano, 6, "the larger scope kept a hold of the refused call");
+        assert_eq!(accounts[1].standing(0).held_nano, 6);
+        noted.note(one);
+    });
+    seen.all_of(&["true", "false"]);
+}

@@ -1,0 +1,402 @@
+//! Scopes: who pays. A scope has limits over periods; a call is held in all limits of all its scopes, or in none.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::account::Account;
+use crate::clock::{Clock, Moment};
+use crate::config::{InvalidConfig, ensure, ppm};
+use crate::events::Level;
+use crate::ledger::{NANO_MAX, Shortage, Standing};
+use crate::period::Period;
+
+/// The limits of one scope, at most.
+pub const LIMITS_MAX: usize = 4;
+
+/// What to do with a call whose cost nobody knows, or whose ledger can't be reached. It is never free unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Refuse it.
+    FailClosed,
+    /// Let it pass. An unknown price is held as `assumed_nano`, from 1; with an unreachable ledger the cost is told as
+    /// [`Stats::unledgered_nano`](crate::Stats::unledgered_nano).
+    FailOpen {
+        /// What an unpriced call is taken to cost, in nano-units.
+        assumed_nano: u64,
+    },
+}
+
+/// Why a [`Ledger`] refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// There isn't enough.
+    Short(Shortage),
+    /// It can't be reached: nobody knows.
+    Unavailable,
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(shortage) => shortage.fmt(f),
+            Self::Unavailable => f.write_str("the ledger can't be reached"),
+        }
+    }
+}
+
+impl std::error::Error for LedgerError {}
+
+/// A ledger that is kept elsewhere, in a database for instance, as one limit of a scope.
+///
+/// Its contract is that of [`ledger`](crate::ledger): whole reservations or none, each settled once by its ticket, in the window that it was
+/// made in. Called on the caller's thread: it should answer at once, from memory if it can.
+pub trait Ledger: Send + Sync {
+    /// Holds `amount_nano` and gives a ticket for it, below `u64::MAX`.
+    ///
+    /// # Errors
+    /// When there isn't enough, or nobody knows.
+    fn reserve(&self, amount_nano: u64) -> Result<u64, LedgerError>;
+    /// Holds `amount_nano` more on the ticket, free or not.
+    fn extend(&self, ticket: u64, amount_nano: u64);
+    /// Ends the ticket's hold of `held_nano`, which cost `actual_nano`; 0 releases it.
+    fn settle(&self, ticket: u64, held_nano: u64, actual_nano: u64);
+    /// What the ticket was settled at was wrong.
+    fn correct(&self, ticket: u64, before_nano: u64, after_nano: u64);
+    /// What the ledger knows of its present window; `None` if it can't be reached.
+    fn standing(&self) -> Option<Standing>;
+}
+
+/// The ticket of a ledger that couldn't be reached, where calls pass all the same.
+const NO_TICKET: u64 = u64::MAX;
+
+/// One limit of a scope.
+enum Limit {
+    Own { account: Account, told: AtomicU64 },
+    Elsewhere(Arc<dyn Ledger>),
+}
+
+/// Somebody who pays: a tenant, an agent, a tool. A handle; clones are the same scope. Scopes are shared by as many breakers as one likes.
+#[derive(Clone)]
+pub struct Scope(Arc<Inner>);
+
+struct Inner {
+    name: Arc<str>,
+    limits: Box<[Limit]>,
+    clock: Arc<dyn Clock>,
+    alert_permille: u64,
+    throttle_permille: u64,
+    on_outage: OnUnknown,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`Scope`].
+pub struct ScopeBuilder {
+    name: Arc<str>,
+    limits: Vec<(Period, u64)>,
+    ledgers: Vec<Arc<dyn Ledger>>,
+    clock: Arc<dyn Clock>,
+    alert_percent: f64,
+    throttle_percent: f64,
+    on_outage: OnUnknown,
+}
+
+/// What was refused of a scope.
+pub(crate) struct ScopeRefusal {
+    pub(crate) limit: usize,
+    pub(crate) error: LedgerError,
+}
+
+impl ScopeBuilder {
+    /// Adds a limit over a period, in nano-units; 0 refuses all that costs anything.
+    #[must_use]
+    pub fn limit(mut self, period: Period, limit_nano: u64) -> Self {
+        self.limits.push((period, limit_nano));
+        self
+    }
+
+    /// Adds a limit that is kept elsewhere. It comes after those of [`Self::limit`].
+    #[must_use]
+    pub fn ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledgers.push(ledger);
+        self
+    }
+
+    /// From which use on one is told, and from which calls are shed, in percent of a limit. 75 and 90 by default.
+    #[must_use]
+    pub fn levels(mut self, alert_percent: f64, throttle_percent: f64) -> Self {
+        (self.alert_percent, self.throttle_percent) = (alert_percent, throttle_percent);
+        self
+    }
+
+    /// What happens while a ledger can't be reached; [`OnUnknown::FailClosed`] by default.
+    #[must_use]
+    pub fn on_outage(mut self, on_outage: OnUnknown) -> Self {
+        self.on_outage = on_outage;
+        self
+    }
+
+    /// Makes the scope.
+    ///
+    /// # Errors
+    /// No limit or more than four; a limit above [`NANO_MAX`]; levels that aren't above 0 and ascending up to 100; a sliding period below 8 ms or above a year.
+    pub fn build(self) -> Result<Scope, InvalidConfig> {
+        let count = self.limits.len() + self.ledgers.len();
+        ensure((1..=LIMITS_MAX).contains(&count), "limits", "from 1 to 4")?;
+        let alert_permille = u64::from(ppm(self.alert_percent, "alert_percent")?) / 1000;
+        let throttle_permille = u64::from(ppm(self.throttle_percent, "throttle_percent")?) / 1000;
+        ensure(alert_permille <= throttle_permille, "alert_percent", "at most throttle_percent")?;
+        let mut limits = Vec::with_capacity(count);
+        for (period, limit_nano) in self.limits {
+            let account = open_account(period, limit_nano, &*self.clock)?;
+            limits.push(Limit::Own { account, told: AtomicU64::new(0) });
+        }
+        limits.extend(self.ledgers.into_iter().map(Limit::Elsewhere));
+        Ok(Scope(Arc::new(Inner {
+            name: self.name,
+            limits: limits.into_boxed_slice(),
+            clock: self.clock,
+            alert_permille,
+            throttle_permille,
+            on_outage: self.on_outage,
+        })))
+    }
+}
+
+pub(crate) fn open_account(
+    period: Period,
+    limit_nano: u64,
+    clock: &dyn Clock,
+) -> Result<Account, InvalidConfig> {
+    ensure(limit_nano <= NANO_MAX, "limit_nano", "at most NANO_MAX")?;
+    if let Period::Sliding(length) = period {
+        let fits = (8..=31_536_000_000).contains(&length.as_millis());
+        ensure(fits, "period", "from 8 ms to a year long")?;
+    }
+    let moment = Moment::new(clock);
+    Ok(Account::new(period, limit_nano, epoch(period, &moment)))
+}
+
+/// The epoch of `period` at `moment`, which reads the clock only if the period needs it.
+#[inline]
+pub(crate) fn epoch(period: Period, moment: &Moment<'_>) -> u64 {
+    if !period.needs_time() {
+        return 0;
+    }
+    let (wall_ms, monotonic_ms) = moment.ms();
+    period.epoch(wall_ms, monotonic_ms)
+}
+
+/// How far (used, limit) is, by two thresholds in parts of a thousand. A limit of 0 is used up.
+#[inline]
+pub(crate) fn level_of((used, limit): (u64, u64), alert: u64, throttle: u64) -> Level {
+    // Below 2^53 times 1000: this can't overflow.
+    if used * 1000 >= limit * throttle {
+        Level::Throttle
+    } else if used * 1000 >= limit * alert {
+        Level::Alert
+    } else {
+        Level::Normal
+    }
+}
+
+/// Notes in `told` that `level` was told of `epoch`. True for whoever is the first, once an epoch and level.
+pub(crate) fn is_news(told: &AtomicU64, epoch: u64, level: Level) -> bool {
+    let mark = (epoch & (u64::MAX >> 2)) << 2 | level as u64;
+    let mut seen = told.load(Ordering::Relaxed);
+    // Relaxed: the number alone says who was the first.
+    while seen >> 2 != mark >> 2 || seen & 3 < mark & 3 {
+        match told.compare_exchange_weak(seen, mark, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(now) => seen = now,
+        }
+    }
+    false
+}
+
+impl Scope {
+    /// Begins a scope, which reads `clock` if a period needs it.
+    pub fn builder(name: &str, clock: Arc<dyn Clock>) -> ScopeBuilder {
+        ScopeBuilder {
+            name: Arc::from(name),
+            limits: Vec::new(),
+            ledgers: Vec::new(),
+            clock,
+            alert_percent: 75.0,
+            throttle_percent: 90.0,
+            on_outage: OnUnknown::FailClosed,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
+    }
+
+    /// The number of its limits.
+    pub fn limits(&self) -> usize {
+        self.0.limits.len()
+    }
+
+    /// What one of its limits was at one moment: the sums balance exactly. `None` if there is no such limit, or its ledger can't be reached.
+    pub fn standing(&self, limit: usize) -> Option<Standing> {
+        let moment = Moment::new(&*self.0.clock);
+        match self.0.limits.get(limit)? {
+            Limit::Own { account, .. } => Some(account.standing(epoch(account.period(), &moment))),
+            Limit::Elsewhere(ledger) => ledger.standing(),
+        }
+    }
+
+    /// What was settled, in nano-units, when its own window had been given up: more than three epochs late, or after it left a sliding period.
+    pub fn late_nano(&self, limit: usize) -> u64 {
+        match self.0.limits.get(limit) {
+            Some(Limit::Own { account, .. }) => account.late_nano(),
+            _ => 0,
+        }
+    }
+
+    /// Changes a limit, for the present window and those to come. One below what is used is an overdraft, and blocks until it is absorbed.
+    ///
+    /// # Errors
+    /// A limit above [`NANO_MAX`], or no such limit of the scope's own.
+    pub fn set_limit(&self, limit: usize, limit_nano: u64) -> Result<(), InvalidConfig> {
+        ensure(limit_nano <= NANO_MAX, "limit_nano", "at most NANO_MAX")?;
+        let Some(Limit::Own { account, .. }) = self.0.limits.get(limit) else {
+            return Err(InvalidConfig { field: "limit", must: "one of the scope's own" });
+        };
+        account.set_limit(limit_nano, epoch(account.period(), &Moment::new(&*self.0.clock)));
+        Ok(())
+    }
+
+    /// The period of a limit; a ledger elsewhere has its own, and is told as [`Period::Lifetime`].
+    pub(crate) fn period(&self, limit: usize) -> Period {
+        match &self.0.limits[limit] {
+            Limit::Own { account, .. } => account.period(),
+            Limit::Elsewhere(_) => Period::Lifetime,
+        }
+    }
+
+    pub(crate) fn resets_in_ms(&self, limit: usize, moment: &Moment<'_>) -> Option<u64> {
+        let period = self.period(limit);
+        if !period.needs_time() {
+            return None;
+        }
+        let (wall_ms, monotonic_ms) = moment.ms();
+        period.remaining_ms(wall_ms, monotonic_ms)
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    /// Holds `amount` in every limit, whole or not at all. Tickets go to `tickets`, one a limit. True if a ledger couldn't be reached and the scope lets
+    /// such calls pass.
+    #[inline]
+    pub(crate) fn reserve(
+        &self,
+        amount: u64,
+        moment: &Moment<'_>,
+        tickets: &mut [u64],
+    ) -> Result<bool, ScopeRefusal> {
+        let mut unledgered = false;
+        for (at, limit) in self.0.limits.iter().enumerate() {
+            let held = match limit {
+                Limit::Own { account, .. } => {
+                    account.reserve(amount, epoch(account.period(), moment)).map_err(LedgerError::Short)
+                }
+                Limit::Elsewhere(ledger) => match (ledger.reserve(amount), self.0.on_outage) {
+                    (Err(LedgerError::Unavailable), OnUnknown::FailOpen { .. }) => {
+                        unledgered = true;
+                        Ok(NO_TICKET)
+                    }
+                    (held, _) => held,
+                },
+            };
+            match held {
+                Ok(ticket) => tickets[at] = ticket,
+                Err(error) => {
+                    self.settle_first(at, tickets, amount, 0);
+                    return Err(ScopeRefusal { limit: at, error });
+                }
+            }
+        }
+        Ok(unledgered)
+    }
+
+    #[inline]
+    fn settle_first(&self, limits: usize, tickets: &[u64], held: u64, actual: u64) {
+        for (limit, &ticket) in self.0.limits[..limits].iter().zip(tickets) {
+            match limit {
+                Limit::Own { account, .. } => account.settle(ticket, held, actual),
+                Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.settle(ticket, held, actual),
+                Limit::Elsewhere(_) => {}
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn settle(&self, tickets: &[u64], held: u64, actual: u64) {
+        self.settle_first(self.0.limits.len(), tickets, held, actual);
+    }
+
+    pub(crate) fn extend(&self, tickets: &[u64], amount: u64) {
+        for (limit, &ticket) in self.0.limits.iter().zip(tickets) {
+            match limit {
+                Limit::Own { account, .. } => account.extend(ticket, amount),
+                Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.extend(ticket, amount),
+                Limit::Elsewhere(_) => {}
+            }
+        }
+    }
+
+    pub(crate) fn correct(&self, tickets: &[u64], before: u64, after: u64) {
+        for (limit, &ticket) in self.0.limits.iter().zip(tickets) {
+            match limit {
+                Limit::Own { account, .. } => account.correct(ticket, before, after),
+                Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.correct(ticket, before, after),
+                Limit::Elsewhere(_) => {}
+            }
+        }
+    }
+
+    /// The highest level of its own limits, and whose it is. `news` hears of the levels that were come to for the first time.
+    #[inline]
+    pub(crate) fn level(&self, moment: &Moment<'_>, mut news: impl FnMut(usize, Level)) -> (Level, usize) {
+        let mut highest = (Level::Normal, 0);
+        for (at, limit) in self.0.limits.iter().enumerate() {
+            let Limit::Own { account, told } = limit else { continue };
+            let epoch = epoch(account.period(), moment);
+            let level = level_of(account.usage(epoch), self.0.alert_permille, self.0.throttle_permille);
+            if level > Level::Normal && is_news(told, epoch, level) {
+                news(at, level);
+            }
+            if level > highest.0 {
+                highest = (level, at);
+            }
+        }
+        highest
+    }
+
+    /// Whether a refusal of `limit` is the first of its epoch.
+    pub(crate) fn is_first_block(&self, limit: usize, moment: &Moment<'_>) -> bool {
+        match &self.0.limits[limit] {
+            Limit::Own { account, told } => is_news(told, epoch(account.period(), moment), Level::Block),
+            Limit::Elsewhere(_) => false,
+        }
+    }
+
+    /// Whether nothing is held in any limit of its own.
+    pub fn is_at_rest(&self) -> bool {
+        (0..self.limits()).all(|limit| self.standing(limit).is_none_or(|standing| standing.held_nano == 0))
+    }
+}

@@ -1,0 +1,247 @@
+//! Many threads, random cancellation, panics and drops: nothing is overspent, nothing is left, every edge is legal, every outcome is counted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use steadfast_breaker::{
+    Breaker, Class, Config, Cost, End, EventKind, ManualClock, Outcome, Period, Rejected, Request, Scope,
+    Settlement, State, Window,
+};
+
+const THREADS: usize = 8;
+
+/// Random numbers that come again: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// What one thread did, as it knows itself.
+#[derive(Default)]
+struct Did {
+    ends: [u64; 7],
+    refused: u64,
+}
+
+fn place(end: End) -> usize {
+    [End::Success, End::Failure, End::Ignored, End::Cancelled, End::Expired, End::Dropped, End::Panicked]
+        .iter()
+        .position(|known| *known == end)
+        .expect("all ends are listed")
+}
+
+struct Storm {
+    breaker: Breaker,
+    scopes: [Scope; 2],
+    clock: Arc<ManualClock>,
+    probes: usize,
+    live_probes: AtomicU64,
+}
+
+impl Storm {
+    fn new(limit: u64) -> Self {
+        let clock = Arc::new(ManualClock::new(0));
+        let probes = 3;
+        let config = Config {
+            window: Window::Calls(50),
+            calls_min: 10,
+            open: Duration::from_millis(1),
+            open_max: Duration::from_millis(4),
+            probes,
+            // Never over here: a lease that expires lets another probe live beside its late owner.
+            probe_lease: Duration::from_secs(3600),
+            events_kept: 1_000_000,
+            clock: clock.clone(),
+            ..Config::default()
+        };
+        let scope = |name, period, limit| {
+            Scope::builder(name, clock.clone()).limit(period, limit).levels(100.0, 100.0).build().unwrap()
+        };
+        let sliding = Period::Sliding(Duration::from_millis(80));
+        let scopes = [scope("lifetime", Period::Lifetime, limit), scope("sliding", sliding, 40_000)];
+        Self { breaker: Breaker::new(config).unwrap(), scopes, clock, probes, live_probes: AtomicU64::new(0) }
+    }
+
+    fn one(&self, asked: u64, random: &mut Random, did: &mut Did) {
+        if asked.is_multiple_of(64) {
+            self.clock.advance(Duration::from_millis(1));
+        }
+        // Now and then the dependency is in a bad way.
+        let is_bad = asked % 8192 > 8000;
+        let request = Request {
+            cost: Cost::Nano(random.below(40)),
+            class: Class::Critical,
+            scopes: &self.scopes,
+            ..Request::default()
+        };
+        let mut permit = match self.breaker.try_acquire(&request) {
+            Ok(permit) => permit,
+            Err(rejected) => {
+                assert!(!matches!(rejected, Rejected::Forced));
+                did.refused += 1;
+                return;
+            }
+        };
+        let is_probe = permit.is_probe();
+        if is_probe {
+            let live = self.live_probes.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(live <= self.probes as u64, "{live} probes at a time");
+        }
+        let held = permit.held_nano();
+        if random.below(4) > 0 {
+            permit.dispatched();
+        }
+        let done = if is_bad { 4 } else { random.below(16) };
+        // Before the permit ends: afterwards another probe may take its place.
+        if is_probe {
+            self.live_probes.fetch_sub(1, Ordering::SeqCst);
+        }
+        let ended = match done {
+            0 => {
+                drop(permit);
+                did.ends[place(End::Dropped)] += 1;
+                return;
+            }
+            1 => {
+                permit.dispatched();
+                let fall = AssertUnwindSafe(move || {
+                    let _permit = permit;
+                    resume_unwind(Box::new(()));
+                });
+                assert!(catch_unwind(fall).is_err());
+                did.ends[place(End::Panicked)] += 1;
+                return;
+            }
+            2 => permit.cancel(),
+            3 => permit.settle(Outcome::Ignored, Settlement::Exact(held / 2)),
+            4 | 5 => permit.settle(Outcome::Failure, Settlement::Exact(0)),
+            _ => permit.settle(Outcome::Success, Settlement::Exact(held / 2)),
+        };
+        did.ends[place(ended.end)] += 1;
+    }
+}
+
+fn storm(permits: u64) {
+    let limit = permits * 40;
+    let storm = Storm::new(limit);
+    let over = AtomicBool::new(false);
+    let all: Vec<Did> = thread::scope(|scope| {
+        let work = |seed: u64| {
+            let storm = &storm;
+            scope.spawn(move || {
+                let (mut random, mut did) = (Random(seed), Did::default());
+                let mut asked = 0;
+                while asked < permits / THREADS as u64 {
+                    storm.one(asked, &mut random, &mut did);
+                    asked += 1;
+                }
+                did
+            })
+        };
+        let workers: Vec<_> = (1..=THREADS as u64).map(work).collect();
+        // Everything is audited while they run.
+        let audit = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for scope in &storm.scopes {
+                    let standing = scope.standing(0).unwrap();
+                    assert!(standing.balances());
+                    assert_eq!(standing.overdraft_nano(), 0, "overspent: {standing:?}");
+                }
+                thread::yield_now();
+            }
+        });
+        let all = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+        over.store(true, Ordering::Relaxed);
+        audit.join().unwrap();
+        all
+    });
+    let sum = |of: fn(&Did) -> u64| all.iter().map(of).sum::<u64>();
+    let stats = storm.breaker.stats();
+    assert_eq!((stats.outstanding, stats.held_nano), (0, 0), "something is left");
+    assert!(storm.scopes.iter().all(Scope::is_at_rest));
+    assert_eq!(stats.total(), permits / THREADS as u64 * THREADS as u64);
+    assert_eq!(stats.rejected(), sum(|did| did.refused));
+    let ends = [
+        stats.success,
+        stats.failure,
+        stats.ignored,
+        stats.cancelled,
+        stats.expired,
+        stats.dropped,
+        stats.panicked,
+    ];
+    for (at, end) in ends.into_iter().enumerate() {
+        assert_eq!(end, all.iter().map(|did| did.ends[at]).sum::<u64>(), "end {at}");
+    }
+    assert_eq!(storm.scopes[0].standing(0).unwrap().settled_nano, stats.actual_nano);
+    let (granted, asked) = (stats.allowed(), stats.total());
+    println!(
+        "{granted} permits of {asked} calls, {} transitions, {} refused for money",
+        stats.transitions, stats.rejected_budget
+    );
+    assert!(
+        granted > asked / 2 && stats.transitions > 10 && stats.rejected_budget > 0,
+        "it proves little: {stats:?}"
+    );
+    let mut at = State::Closed;
+    for (event, number) in storm.breaker.events_since(0).iter().zip(1..) {
+        if event.number > number {
+            return; // more than were kept
+        }
+        if let EventKind::Transition { from, to, .. } = event.kind {
+            assert_eq!(from, at);
+            let legal = matches!(
+                (from, to),
+                (State::Closed | State::HalfOpen, State::Open)
+                    | (State::Open, State::HalfOpen)
+                    | (State::HalfOpen, State::Closed)
+            );
+            assert!(legal, "{from:?} → {to:?}");
+            at = to;
+        }
+    }
+    assert_eq!(at, storm.breaker.state());
+}
+
+#[test]
+fn a_storm_of_permits_leaves_nothing() {
+    storm(400_000);
+}
+
+#[test]
+#[ignore = "10⁸ permits take minutes; run it in a release build"]
+fn a_storm_of_a_hundred_million_permits_leaves_nothing() {
+    // Four of five calls get one.
+    storm(125_000_000);
+}
+
+#[test]
+fn every_outcome_of_a_closed_breaker_is_counted() {
+    let config = Config { failure_percent: None, stripes: 2, ..Config::default() };
+    let breaker = Breaker::new(config).unwrap();
+    let calls = 50_000_u64;
+    thread::scope(|scope| {
+        for worker in 0..THREADS as u64 {
+            let breaker = &breaker;
+            scope.spawn(move || {
+                for call in 0..calls {
+                    let fails = (call + worker) % 5 == 0;
+                    let _ = breaker.call(|| if fails { Err(()) } else { Ok(()) });
+                }
+            });
+        }
+    });
+    let stats = breaker.stats();
+    let all = calls * THREADS as u64;
+    assert_eq!((stats.failure, stats.success, stats.total()), (all / 5, all - all / 5, all));
+}

@@ -1,0 +1,180 @@
+//! All shards of a registry: threads join and retire, snapshots add up.
+//!
+//! # States
+//! A shard is **joining** (its thread made it, no snapshot has seen it), **live**, or **retired**: then its records are in the **base** and it is gone.
+//!
+//! # Invariants
+//! - A record is in exactly one place: one side of one shard, or the base. A retiring thread moves its records and leaves the list under the lock that
+//!   a snapshot holds from beginning to end, so a snapshot finds them once.
+//! - What a snapshot sees of a word is never older than what the one before saw: it is the same word, read later, or the base that took it over.
+//! - Joining takes a lock that is held for a few instructions only. So a thread's first record doesn't wait for a snapshot, and
+//!   none but a thread that ends does. Later records take no lock at all.
+//!
+//! # A snapshot
+//! Records go to side 0. A snapshot sends them to side 1 and reads side 0, then back to side 0 and reads side 1. Each record that was complete before the snapshot is
+//! in one of them, however late its writer was. Each side is at rest while it is read, but for a writer that looked before the change (`shard.rs` tells what then).
+
+use crate::shape::Shape;
+use crate::shard::Shard;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::tally::Tally;
+
+#[cfg(all(test, steadfast_loom))]
+mod model;
+
+/// The shards of one registry.
+pub(crate) struct Shards {
+    side: Alone,
+    joining: Mutex<Vec<Arc<Shard>>>,
+    settled: Mutex<Settled>,
+}
+
+/// Read by each record into a histogram, and written only by snapshots: on a line of its own, or the locks' traffic would slow records down.
+#[repr(align(128))]
+struct Alone(AtomicU64);
+
+/// What the lock of a snapshot guards.
+struct Settled {
+    live: Vec<Arc<Shard>>,
+    /// What retired threads recorded: by cell, by histogram.
+    cells: Vec<u64>,
+    histograms: Vec<Option<Tally>>,
+}
+
+/// How many are in flight, of what was read in this order: left, entered, left again; each over all threads.
+///
+/// Whoever leaves may do so on another thread than the one it entered on. `left` is written with release and read with acquire, so each leaving that is seen in the first
+/// reading shows its entering in the next. If nobody left in between, that is all. If somebody did, entries that were read may be of those who came after: then it is
+/// counted against all that left, which is never more than were really in flight, and below 0 is 0.
+pub(crate) fn in_flight(left: u64, entered: u64, left_again: u64) -> i64 {
+    let level = entered.wrapping_sub(left_again) as i64;
+    if left == left_again { level } else { level.max(0) }
+}
+
+/// What a snapshot found, in the order of what was asked for.
+pub(crate) struct Collected {
+    pub(crate) cells: Vec<u64>,
+    pub(crate) histograms: Vec<Tally>,
+}
+
+impl Shards {
+    pub(crate) fn new() -> Self {
+        Self {
+            side: Alone(AtomicU64::new(0)),
+            joining: Mutex::new(Vec::new()),
+            settled: Mutex::new(Settled { live: Vec::new(), cells: Vec::new(), histograms: Vec::new() }),
+        }
+    }
+
+    /// The side of histograms that records go to now.
+    #[inline]
+    pub(crate) fn side(&self) -> u64 {
+        // Relaxed: a late writer is found by the check of the side it writes to, not by an order here.
+        self.side.0.load(Ordering::Relaxed)
+    }
+
+    /// Makes a shard for the calling thread.
+    pub(crate) fn join(&self) -> Arc<Shard> {
+        let shard = Arc::new(Shard::new());
+        lock(&self.joining).push(Arc::clone(&shard));
+        shard
+    }
+
+    /// Folds a shard into the base. Its thread calls it, and records nothing into it any more.
+    pub(crate) fn retire(&self, shard: &Arc<Shard>) {
+        let (cells, histograms) = shard.written();
+        let mut settled = lock(&self.settled);
+        settled.live.append(&mut lock(&self.joining));
+        let Some(at) = settled.live.iter().position(|live| Arc::ptr_eq(live, shard)) else { return };
+        settled.live.swap_remove(at);
+        for cell in cells {
+            let count = shard.read_cell(cell);
+            if count > 0 {
+                settled.add(cell, count);
+            }
+        }
+        for (histogram, shape) in histograms {
+            let mut scratch = Tally::new(shape);
+            let base = settled.histogram(histogram, shape);
+            for side in 0..2 {
+                shard.read_side(histogram, side, &mut scratch, base);
+            }
+        }
+    }
+
+    /// Adds to a cell on behalf of a thread that has no shard any more.
+    pub(crate) fn add_late(&self, cell: u32, count: u64) {
+        lock(&self.settled).add(cell, count);
+    }
+
+    /// Records into a histogram on behalf of a thread that has no shard any more.
+    pub(crate) fn record_late(&self, histogram: u32, shape: Shape, value: u64, count: u64) {
+        lock(&self.settled).histogram(histogram, shape).record(value, count);
+    }
+
+    /// Adds up these cells and these histograms over all threads.
+    ///
+    /// Cells are read in the order they are asked for, each over all threads before the next.
+    pub(crate) fn collect(&self, cells: &[u32], histograms: &[(u32, Shape)]) -> Collected {
+        let mut settled = lock(&self.settled);
+        settled.live.append(&mut lock(&self.joining));
+        let settled = &*settled;
+        let cells = cells.iter().map(|&cell| {
+            let base = settled.cells.get(cell as usize).copied().unwrap_or(0);
+            settled.live.iter().fold(base, |sum, shard| sum.wrapping_add(shard.read_cell(cell)))
+        });
+        let cells = cells.collect();
+        let from_base = |&(histogram, shape): &(u32, Shape)| {
+            let base = settled.histograms.get(histogram as usize).and_then(Option::as_ref);
+            base.cloned().unwrap_or_else(|| Tally::new(shape))
+        };
+        let mut tallies: Vec<Tally> = histograms.iter().map(from_base).collect();
+        if let Some(&(_, shape)) = histograms.first() {
+            let mut scratch = Tally::new(shape);
+            for side in 0..2_usize {
+                // An exchange rather than a store: it is visible to others at once, and the reads below don't overtake it. Nothing is wrong if they do, as each side is
+                // checked, but then they are repeated.
+                self.side.0.swap(1 - side as u64, Ordering::AcqRel);
+                for ((histogram, _), tally) in histograms.iter().zip(&mut tallies) {
+                    for shard in &settled.live {
+                        shard.read_side(*histogram, side, &mut scratch, tally);
+                    }
+                }
+            }
+        }
+        Collected { cells, histograms: tallies }
+    }
+
+    /// How many threads have a shard.
+    pub(crate) fn threads(&self) -> usize {
+        lock(&self.settled).live.len() + lock(&self.joining).len()
+    }
+
+    /// Bytes on the heap: of live threads, and of the base.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let mut settled = lock(&self.settled);
+        settled.live.append(&mut lock(&self.joining));
+        let live = settled.live.iter().map(|shard| shard.memory_bytes()).sum();
+        let tallies = settled.histograms.iter().flatten().map(Tally::memory_bytes).sum::<usize>();
+        let base = size_of_val(&*settled.cells) + size_of_val(&*settled.histograms) + tallies;
+        (live, base)
+    }
+}
+
+impl Settled {
+    fn add(&mut self, cell: u32, count: u64) {
+        let at = cell as usize;
+        if self.cells.len() <= at {
+            self.cells.resize(at + 1, 0);
+        }
+        self.cells[at] = self.cells[at].wrapping_add(count);
+    }
+
+    fn histogram(&mut self, histogram: u32, shape: Shape) -> &mut Tally {
+        let at = histogram as usize;
+        if self.histograms.len() <= at {
+            self.histograms.resize_with(at + 1, || None);
+        }
+        self.histograms[at].get_or_insert_with(|| Tally::new(shape))
+    }
+}
