@@ -11,6 +11,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use steadfast_memory_api::{MemoryError, Seq};
+use steadfast_metrics::Histogram;
 
 use crate::apply::{Effect, Tenants};
 use crate::command::Encoded;
@@ -74,6 +75,8 @@ pub(crate) struct Committer {
     /// The log's time of the batch that is being applied; never goes back.
     now_ms: u64,
     batch_began: Instant,
+    /// How many commands each batch held.
+    batches: Histogram,
 }
 
 impl Committer {
@@ -84,6 +87,7 @@ impl Committer {
         tenants: Tenants,
         indexing: Indexing,
         published: Arc<Published>,
+        batches: Histogram,
     ) -> Self {
         let (next_seq, now_ms) = (log.last_seq().get() + 1, log.time_ms());
         let mut committer = Self {
@@ -93,6 +97,7 @@ impl Committer {
             indexing,
             cells: Vec::new(),
             published,
+            batches,
             next_seq,
             now_ms,
             batch_began: Instant::now(),
@@ -150,6 +155,7 @@ impl Stages for Committer {
         match appended {
             Ok(count) => {
                 self.now_ms = now_ms;
+                self.batches.record(count as u64);
                 Ok(count)
             }
             Err(AppendError::NoRoom(error)) => {

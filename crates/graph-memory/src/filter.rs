@@ -4,12 +4,17 @@
 //! The text index keeps, beside a memory's terms, unscored tags: one for its kind and one for each attribute with its value
 //! ([`tags_of`]). Clauses of equality and of sets become tags that a memory must have ([`Plan::tags_all`], [`Plan::tags_any`]).
 //!
+//! For each attribute that is a number there are tags of the buckets that it is in ([`ranges`]); a range of numbers becomes a group of these,
+//! a **hint** ([`Plan::hints`]).
+//!
 //! **Invariants**
-//! - A memory that a filter accepts has all of `tags_all` and one of each group of `tags_any`, its id is in `ids` (if there are any)
-//!   and within the bounds of ids and of times. So nothing is lost by looking only there.
+//! - A memory that a filter accepts has all of `tags_all` and one of each group of `tags_any` and of `hints`, its id is in `ids` (if there are
+//!   any) and within the bounds of ids and of times. So nothing is lost by looking only there.
 //! - Equal values have equal tags: 1 and 1.0, 0.0 and -0.0.
-//! - The opposite doesn't hold, for tags are hashes and ranges have none. So whatever an index brings is checked by
+//! - The opposite doesn't hold, for tags are hashes, buckets are wider than ranges, and ranges of texts have no tags. So whatever an index brings is checked by
 //!   [`Plan::accepts`], which reads the memory itself.
+
+mod ranges;
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
@@ -18,19 +23,22 @@ use steadfast_memory_api::{
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Seeds that keep the tags of kinds and of attributes apart. A change of these changes every tag.
+/// Seeds that keep the tags of kinds, of attributes and of buckets apart. A change of these changes every tag.
 const KIND: u64 = u64::from_le_bytes(*b"tag:kind");
 const ATTRIBUTE: u64 = u64::from_le_bytes(*b"tag:attr");
+const BUCKET: u64 = u64::from_le_bytes(*b"tag:numb");
 
 /// The tags of a memory: for its kind, the empty one too, and for each attribute. Ascending, without repetitions.
 pub(crate) fn tags_of(content: &Content) -> Vec<u64> {
     let mut buffer = Vec::new();
     let mut tags = vec![kind_tag(content.kind())];
-    tags.extend(
-        content
-            .each_attribute()
-            .filter_map(|(name, value)| Some(attribute_tag(name, Value::of(value)?, &mut buffer))),
-    );
+    for (name, value) in content.each_attribute() {
+        let Some(value) = Value::of(value) else { continue };
+        tags.push(attribute_tag(name, value, &mut buffer));
+        if let Some(number) = value.as_number() {
+            tags.extend(ranges::buckets(number).map(|bucket| bucket_tag(name, bucket, &mut buffer)));
+        }
+    }
     tags.sort_unstable();
     tags.dedup();
     tags
@@ -62,6 +70,16 @@ fn attribute_tag(name: &str, value: Value<'_>, buffer: &mut Vec<u8>) -> u64 {
         }
     }
     xxh3_64_with_seed(buffer, ATTRIBUTE)
+}
+
+/// `buffer` is scratch space.
+fn bucket_tag(name: &str, (width, number): ranges::Bucket, buffer: &mut Vec<u8>) -> u64 {
+    buffer.clear();
+    buffer.extend((name.len() as u64).to_le_bytes());
+    buffer.extend(name.as_bytes());
+    buffer.push(width);
+    buffer.extend(number.to_le_bytes());
+    xxh3_64_with_seed(buffer, BUCKET)
 }
 
 /// An attribute's value in the one form that equal values have in common.
@@ -96,6 +114,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    fn as_number(self) -> Option<Number> {
+        match self {
+            Self::Int(value) => Some(Number::Int(value)),
+            Self::Float(bits) => Some(Number::Float(f64::from_bits(bits))),
+            Self::Bool(_) | Self::Text(_) => None,
+        }
+    }
+
     fn number(number: Number) -> Self {
         match number.canonical() {
             Number::Int(value) => Self::Int(value),
@@ -110,6 +136,7 @@ pub(crate) struct Plan<'a> {
     checks: Vec<Check<'a>>,
     tags_all: Vec<u64>,
     tags_any: Vec<Vec<u64>>,
+    hints: Vec<Vec<u64>>,
     /// The ids that all sets of ids have in common, within `id_range`: ascending, without repetitions.
     ids: Option<Vec<u64>>,
     id_range: RangeInclusive<u64>,
@@ -137,7 +164,8 @@ enum Check<'a> {
     Unknown,
 }
 
-const ALL: RangeInclusive<u64> = 0..=u64::MAX;
+/// No bounds.
+pub(crate) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
 impl<'a> Plan<'a> {
     /// Any filter is accepted: what has no bounds here was checked when the search was.
@@ -146,6 +174,7 @@ impl<'a> Plan<'a> {
             checks: Vec::new(),
             tags_all: Vec::new(),
             tags_any: Vec::new(),
+            hints: Vec::new(),
             ids: None,
             id_range: ALL,
             created_ms: ALL,
@@ -177,6 +206,11 @@ impl<'a> Plan<'a> {
                 self.checks.push(Check::AttributeIn { name, values });
             }
             Clause::AttributeBetween { name, range } => {
+                if let ValueRange::Numbers(numbers) = range {
+                    let mut buffer = Vec::new();
+                    let cover = ranges::cover(numbers).into_iter();
+                    self.hints.push(cover.map(|bucket| bucket_tag(name, bucket, &mut buffer)).collect());
+                }
                 self.checks.push(Check::AttributeBetween { name, range });
             }
             Clause::CreatedMs(range) => self.created_ms = common(&self.created_ms, *range),
@@ -215,14 +249,29 @@ impl<'a> Plan<'a> {
         self.tags_any.iter().map(Vec::as_slice).collect()
     }
 
+    /// Groups of tags of which every memory it accepts has one, and so have others.
+    pub(crate) fn hints(&self) -> Vec<&[u64]> {
+        self.hints.iter().map(Vec::as_slice).collect()
+    }
+
+    /// The lowest and the highest id that it accepts.
+    pub(crate) fn id_range(&self) -> &RangeInclusive<u64> {
+        &self.id_range
+    }
+
+    /// When what it accepts was created.
+    pub(crate) fn created_ms(&self) -> &RangeInclusive<u64> {
+        &self.created_ms
+    }
+
     /// The only ids that it accepts, ascending, if it has a set of ids.
     pub(crate) fn ids(&self) -> Option<&[u64]> {
         self.ids.as_deref()
     }
 
-    /// Whether an index can list what it may accept: by tags or by ids. Otherwise only a scan can.
-    pub(crate) fn is_driven(&self) -> bool {
-        !self.tags_all.is_empty() || !self.tags_any.is_empty() || self.ids.is_some()
+    /// Whether tags list what it may accept.
+    pub(crate) fn has_tags(&self) -> bool {
+        !self.tags_all.is_empty() || !self.tags_any.is_empty() || !self.hints.is_empty()
     }
 
     /// Whether there is no clause.

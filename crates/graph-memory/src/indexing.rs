@@ -5,7 +5,8 @@
 //! slow down. When a build is done its thread nudges the committer, so an idle store gets its segments, too.
 //! While a log is replayed, replay takes the committer's part.
 //!
-//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's commits should wait for it.
+//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's commits should wait for it. Both give way
+//! to any other thread; when they get too little, commits wait, and so leave them the processor.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::apply::Tenants;
+use crate::priority::step_back;
 use crate::value::{IndexBuild, IndexBuilt};
 
 /// Builds for the committer, on threads of its own. When this is dropped they finish what they are at, which may take seconds and
@@ -70,7 +72,11 @@ impl Indexing {
             self.started = queues.into_iter().all(|(name, queue)| {
                 let worker = Arc::clone(&self.shared);
                 let thread = std::thread::Builder::new().name(name.into());
-                thread.spawn(move || worker.build_all(queue)).is_ok()
+                let build_all = move || {
+                    step_back();
+                    worker.build_all(queue);
+                };
+                thread.spawn(build_all).is_ok()
             });
         }
     }

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! How it works is told in `docs/architecture.md`, what is on disk in `docs/log-format.md`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(steadfast_loom, allow(dead_code, unused_imports, reason = "only the modelled cores are built"))]
 
 mod handoff;
@@ -49,9 +49,13 @@ mod indexing;
 #[cfg(not(steadfast_loom))]
 mod log;
 #[cfg(not(steadfast_loom))]
+mod priority;
+#[cfg(not(steadfast_loom))]
 mod search;
 #[cfg(not(steadfast_loom))]
 mod store;
+#[cfg(not(steadfast_loom))]
+mod telemetry;
 #[cfg(not(steadfast_loom))]
 mod tenant;
 #[cfg(not(steadfast_loom))]
@@ -72,6 +76,9 @@ pub use {
     verified::{Defect, Verified},
 };
 
+/// What [`GraphMemory::metrics`] is made of.
+#[cfg(not(steadfast_loom))]
+pub use steadfast_metrics as metrics;
 #[cfg(not(steadfast_loom))]
 pub use steadfast_text_index::{Analyzer, Language, NoStemming};
 #[cfg(not(steadfast_loom))]
@@ -79,8 +86,8 @@ pub use steadfast_vector_index::Metric;
 
 pub use steadfast_memory_api::{
     Allocate, Answer, AttributeRef, AttributeValue, Attributes, Clause, Content, ContentParts, Delete,
-    Filter, Hit, Hits, Id, Limits, Memory, MemoryError, Number, OnSlug, Outcome, PartScore, Patch, Problem,
-    Record, RequestId, Search, Seq, Span, TenantStats, TextMode, ValueRange, Version, Why,
+    Filter, Hit, Hits, Id, Limits, Matched, Memory, MemoryError, Number, OnSlug, Outcome, PartScore, Patch,
+    Problem, Record, RequestId, Search, Seq, Span, TenantStats, TextMode, ValueRange, Version, Why,
 };
 
 /// Runs the example of the crate's README as a test.

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use steadfast_memory_api::{Limits, MemoryError, Seq};
+use steadfast_metrics::Registry;
 use steadfast_text_index::Analyzer;
 use steadfast_vector_index::Metric;
 use xxhash_rust::xxh3::Xxh3;
@@ -20,6 +21,7 @@ use crate::error::OpenError;
 use crate::handoff::{Bounds, Handoff, Reply, serve};
 use crate::indexing::Indexing;
 use crate::log::{FileLog, Log, Recovery};
+use crate::telemetry::Telemetry;
 use crate::tenant::Tenant;
 use crate::validate;
 use crate::waiting::{Arrival, block_on};
@@ -104,6 +106,7 @@ pub(crate) struct Store {
     /// For new tenants.
     pub(crate) analyzer: Analyzer,
     pub(crate) published: Arc<Published>,
+    pub(crate) telemetry: Arc<Telemetry>,
     handoff: Arc<JobHandoff>,
     recovery: Recovery,
     command_bytes_max: usize,
@@ -176,12 +179,16 @@ impl GraphMemory {
                 handoff.nudge();
             }
         });
-        let committer = Committer::new(Box::new(log), clock, tenants, indexing, Arc::clone(&published));
+        let telemetry = Arc::new(Telemetry::new());
+        let batches = telemetry.batches.clone();
+        let committer =
+            Committer::new(Box::new(log), clock, tenants, indexing, Arc::clone(&published), batches);
         let store = Arc::new(Store {
             limits,
             vector_metric: config.vector_metric,
             analyzer: config.analyzer,
             published,
+            telemetry,
             handoff,
             recovery,
             command_bytes_max,
@@ -212,6 +219,28 @@ impl GraphMemory {
     /// The store in numbers.
     pub fn stats(&self) -> StoreStats {
         self.store.stats()
+    }
+
+    /// What the store records of itself, since it was opened:
+    ///
+    /// | metric | is |
+    /// |---|---|
+    /// | `memory_commits_seconds{outcome}` | changes by outcome, from the call to the answer; a caller that went away is a failure |
+    /// | `memory_searches_seconds{outcome}` | searches by outcome |
+    /// | `memory_batch_commands` | commands that one sync made durable |
+    ///
+    /// Take a snapshot, or render it as Prometheus reads it; other parts of a program may register their own there.
+    ///
+    /// ```
+    /// # use steadfast_graph_memory::{Config, GraphMemory};
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = GraphMemory::open_blocking(dir.path(), Config::default())?;
+    /// let snapshot = store.metrics().snapshot();
+    /// assert_eq!(snapshot.histogram("memory_commits_seconds", &[("outcome", "success")]).unwrap().count(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn metrics(&self) -> &Registry {
+        &self.store.telemetry.registry
     }
 
     /// A hash of everything that the log determines, over all tenants, to compare two replays of one log.
@@ -331,7 +360,8 @@ impl Store {
             let problem = steadfast_memory_api::Problem::TooLong { bytes, bytes_max };
             return Err(MemoryError::invalid("request", problem));
         }
-        match Handoff::submit(&self.handoff, job, bytes, || deadline(wait)).await {
+        let request = self.telemetry.commits.request();
+        let answer = match Handoff::submit(&self.handoff, job, bytes, || deadline(wait)).await {
             Reply::Answer(answer) => answer,
             Reply::Overloaded { retry_after } => Err(MemoryError::Overloaded { retry_after }),
             Reply::Closed => Err(match self.published.poisoned.get() {
@@ -339,7 +369,12 @@ impl Store {
                 None => MemoryError::Closed,
             }),
             Reply::Lost => Err(MemoryError::OutcomeUnknown { detail: "the committer is gone".into() }),
+        };
+        // Dropped before this, it counts as a failure.
+        if answer.is_ok() {
+            request.success();
         }
+        answer
     }
 
     fn stats(&self) -> StoreStats {

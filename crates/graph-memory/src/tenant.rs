@@ -267,7 +267,12 @@ impl View {
     /// `Invalid`.
     pub fn search(&self, request: &Search) -> Result<Hits, MemoryError> {
         let keys = validate::search(request, self.limits(), self.value.analyzer)?;
-        search(&self.value, request, &keys)
+        let timed = self.store.telemetry.searches.request();
+        let hits = search(&self.value, request, &keys);
+        if hits.is_ok() {
+            timed.success();
+        }
+        hits
     }
 
     /// Walks over everything that the indexes of this state hold, and holds it against the memories: takes as long as that is much.

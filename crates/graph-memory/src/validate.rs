@@ -234,7 +234,7 @@ fn span<T: PartialOrd>(field: &str, range: &Span<T>, is_nan: impl Fn(&T) -> bool
 fn text(text: &str, limits: &Limits) -> Checked {
     not_empty("text", text.trim())?;
     length("text", text, limits.text_bytes)?;
-    no_nul("text", text)
+    no_nul(|| "text", text)
 }
 
 fn kind(kind: &str, limits: &Limits) -> Checked {
@@ -261,7 +261,7 @@ fn attributes(attributes: &Attributes, limits: &Limits) -> Checked {
     for (name, value) in attributes.iter() {
         attribute_name(name, limits)?;
         match value {
-            AttributeValue::Text(text) => no_nul(format!("attributes[{name:?}]"), text)?,
+            AttributeValue::Text(text) => no_nul(|| format!("attributes[{name:?}]"), text)?,
             AttributeValue::Float(value) if !value.is_finite() => {
                 return Err(MemoryError::invalid(format!("attributes[{name:?}]"), Problem::NotFinite));
             }
@@ -283,7 +283,7 @@ fn attribute_name(name: &str, limits: &Limits) -> Checked {
 fn name_of(field: &str, name: &str, limits: &Limits) -> Checked {
     not_empty(field, name)?;
     length(field, name, limits.attribute_name_bytes)?;
-    no_nul(field, name)
+    no_nul(|| field, name)
 }
 
 fn not_empty(field: &str, text: &str) -> Checked {
@@ -304,9 +304,10 @@ fn count(field: &str, count: usize, count_max: usize) -> Checked {
     Ok(())
 }
 
-fn no_nul(field: impl Into<String>, text: &str) -> Checked {
+/// The field's name is made only if it is told.
+fn no_nul<F: Into<String>>(field: impl FnOnce() -> F, text: &str) -> Checked {
     match text.find('\0') {
-        Some(at) => Err(MemoryError::invalid(field, Problem::BadCharacter { character: '\0', at })),
+        Some(at) => Err(MemoryError::invalid(field(), Problem::BadCharacter { character: '\0', at })),
         None => Ok(()),
     }
 }

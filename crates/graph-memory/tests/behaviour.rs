@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use steadfast_graph_memory::{
     Allocate, AttributeValue, Clock, Config, Content, ContentParts, Delete, GraphMemory, Id, LogConfig,
-    Memory, MemoryError, OnSlug, Outcome, Patch, Progress, Record, Search, Seq, Tenant, Version,
+    Matched, Memory, MemoryError, OnSlug, Outcome, Patch, Progress, Record, Search, Seq, Tenant, Version,
 };
 
 /// Nothing here takes nearly as long; a test that waits for ever ends by it.
@@ -31,7 +31,7 @@ fn remember(tenant: &Tenant, text: &str) -> Id {
 
 fn found(tenant: &Tenant, query: &str) -> Vec<Id> {
     let hits = tenant.search_blocking(Search::new(query).k(1000)).unwrap();
-    assert_eq!(hits.matched, hits.hits.len());
+    assert_eq!(hits.matched, Matched::Exactly(hits.hits.len()));
     hits.hits.into_iter().map(|hit| hit.record.id).collect()
 }
 
@@ -90,14 +90,14 @@ fn a_view_stays_as_it_is_while_writes_go_on() {
         acme.allocate_blocking(Allocate::new(format!("common word{n}")).slug(format!("slug-{n}"))).unwrap();
     }
     let view = acme.view().unwrap();
-    let look = || -> (Vec<Record>, Vec<(Id, f32)>, usize, Seq, usize) {
+    let look = || -> (Vec<Record>, Vec<(Id, f32)>, Matched, Seq, usize) {
         let records = view.records().map(|record| (*record).clone()).collect();
         let hits = view.search(&Search::new("common").k(100)).unwrap();
         let scores = hits.hits.iter().map(|hit| (hit.record.id, hit.score)).collect();
         (records, scores, hits.matched, view.seq(), view.len())
     };
     let first = look();
-    assert_eq!((first.0.len(), first.2, first.4), (50, 50, 50));
+    assert_eq!((first.0.len(), first.2, first.4), (50, Matched::Exactly(50), 50));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -300,7 +300,7 @@ fn rare_words_short_texts_and_more_matches_rank_first_and_ties_go_by_id() {
 }
 
 #[test]
-fn k_bounds_the_hits_and_matched_counts_them_all() {
+fn k_bounds_the_hits_and_counted_counts_them_all() {
     let dir = tempfile::tempdir().unwrap();
     let memory = open(dir.path());
     let acme = memory.tenant("acme").unwrap();
@@ -314,11 +314,13 @@ fn k_bounds_the_hits_and_matched_counts_them_all() {
         let hits = acme.search_blocking(Search::new("even").k(k)).unwrap();
         let ids: Vec<Id> = hits.hits.iter().map(|hit| hit.record.id).collect();
         assert_eq!(ids, all[..k.min(20)], "k = {k}");
-        assert_eq!(hits.matched, 20, "k = {k}");
+        assert!(hits.matched.at_least() <= 20, "k = {k}");
+        let counted = acme.search_blocking(Search::new("even").k(k).counted()).unwrap();
+        assert_eq!((counted.hits, counted.matched), (hits.hits, Matched::Exactly(20)), "k = {k}");
         assert_eq!(hits.seq, memory.stats().last_seq);
     }
     let none = acme.search_blocking(Search::new("absent")).unwrap();
-    assert!(none.hits.is_empty() && none.matched == 0);
+    assert!(none.hits.is_empty() && none.matched == Matched::Exactly(0));
 }
 
 #[test]

@@ -19,8 +19,8 @@ use std::task::Poll;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use steadfast_graph_memory::{
-    Allocate, Answer, AttributeValue, Attributes, Clock, Config, Delete, GraphMemory, Id, LogConfig, Memory,
-    MemoryError, OnSlug, Outcome, Patch, Record, RequestId, Search, Seq, Tenant, Version,
+    Allocate, Answer, AttributeValue, Attributes, Clock, Config, Delete, GraphMemory, Id, LogConfig, Matched,
+    Memory, MemoryError, OnSlug, Outcome, Patch, Record, RequestId, Search, Seq, Tenant, Version,
 };
 
 const MINUTE_MS: u64 = 60_000;
@@ -619,13 +619,14 @@ impl<'a> Pair<'a> {
     }
 
     fn check_search(&self, tenant: usize, word: &str, k: usize) {
-        let hits = self.tenants[tenant].search_blocking(Search::new(word).k(k));
+        let hits = self.tenants[tenant].search_blocking(Search::new(word).k(k).counted());
         let (model, hits) = match (self.model.there(tenant), hits) {
             (Ok(model), Ok(hits)) => (model, hits),
             (model, hits) => return assert_eq!(hits.err(), model.err()),
         };
         let holders = model.holders(word);
-        assert_eq!((hits.matched, hits.hits.len()), (holders.len(), holders.len().min(k)), "{word}");
+        let expected = (Matched::Exactly(holders.len()), holders.len().min(k));
+        assert_eq!((hits.matched, hits.hits.len()), expected, "{word}");
         let ids: BTreeSet<Id> = hits.hits.iter().map(|hit| hit.record.id).collect();
         assert!(ids.len() == hits.hits.len() && ids.is_subset(&holders), "{word}: {ids:?} of {holders:?}");
         for hit in &hits.hits {

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use steadfast_graph_memory::fs::{File, FileSystem, RealFileSystem};
 use steadfast_graph_memory::{
-    Allocate, Answer, Config, GraphMemory, Id, Limits, LogConfig, Memory, MemoryError, Outcome, Patch,
-    RequestId, Search, Tenant,
+    Allocate, Answer, Config, GraphMemory, Id, Limits, LogConfig, Matched, Memory, MemoryError, Outcome,
+    Patch, RequestId, Search, Tenant,
 };
 use tempfile::TempDir;
 
@@ -443,7 +443,11 @@ fn every_change_waits_and_is_refused_alike_and_reads_go_on() {
     }
     assert_eq!(store.acme.get_blocking(first).unwrap().text(), "first");
     assert_eq!(store.acme.search_blocking(Search::new("first")).unwrap().hits.len(), 1);
-    assert_eq!(store.acme.search_blocking(Search::new("inflight")).unwrap().matched, 0, "not yet durable");
+    assert_eq!(
+        store.acme.search_blocking(Search::new("inflight")).unwrap().matched,
+        Matched::Exactly(0),
+        "not yet durable"
+    );
     assert_eq!(store.acme.stats_blocking().unwrap().memories, 1);
     // What is no request at all is told so, without waiting.
     let Poll::Ready(answer) = Caller::allocate(&store.acme, "").poll() else { panic!("it waits") };

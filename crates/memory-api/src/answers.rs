@@ -113,15 +113,42 @@ pub struct PartScore {
     pub score: f32,
 }
 
+/// How many memories match a search.
+///
+/// By words, those that hold as many of them as they must. By vector, those that have one. By both, those that match by either, leaving
+/// out the part whose weight is 0. The filter applies to all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Matched {
+    /// So many.
+    Exactly(usize),
+    /// So many were met, and others were passed over, since they couldn't be among the best.
+    AtLeast(usize),
+}
+
+impl Matched {
+    /// The number, if it is exact.
+    pub const fn exactly(self) -> Option<usize> {
+        match self {
+            Self::Exactly(count) => Some(count),
+            Self::AtLeast(_) => None,
+        }
+    }
+
+    /// A number that is not above the exact one.
+    pub const fn at_least(self) -> usize {
+        let (Self::Exactly(count) | Self::AtLeast(count)) = self;
+        count
+    }
+}
+
 /// What a search found, best first, ties by id (similarities are compared before they are rounded to what is shown).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Hits {
     /// At most `k` of them.
     pub hits: Vec<Hit>,
-    /// How many memories were found, those past `k` among them.
-    pub matched: usize,
-    /// Whether `matched` is the exact number; otherwise there may be more.
-    pub matched_exactly: bool,
+    /// How many memories match, those past `k` among them: exactly if the search asked for it ([`Search::counted`](crate::Search::counted)) or
+    /// if it met them all anyway.
+    pub matched: Matched,
     /// The last change that the search saw; it saw all up to it and none after.
     pub seq: Seq,
 }

@@ -25,7 +25,7 @@ mod limits;
 mod memory;
 mod requests;
 
-pub use answers::{Answer, Hit, Hits, Outcome, PartScore, Record, TenantStats, Why};
+pub use answers::{Answer, Hit, Hits, Matched, Outcome, PartScore, Record, TenantStats, Why};
 pub use attributes::{AttributeValue, Attributes};
 pub use content::{AttributeRef, Content, ContentParts, MalformedContent};
 pub use error::{MemoryError, Problem};

@@ -246,6 +246,8 @@ pub struct Search {
     pub vector_weight: f32,
     /// Whether the nearest vectors are found by comparing all of them: none is missed, at the price of a scan. Not unless set.
     pub exact: bool,
+    /// Whether all that match are counted, those past `k` too. It costs a walk over all that is known of the words. Not unless set.
+    pub counted: bool,
 }
 
 impl Search {
@@ -260,6 +262,7 @@ impl Search {
             text_weight: 1.0,
             vector_weight: 1.0,
             exact: false,
+            counted: false,
         }
     }
 
@@ -307,6 +310,15 @@ impl Search {
     #[must_use]
     pub fn exact(mut self) -> Self {
         self.exact = true;
+        self
+    }
+
+    /// Counts all that match, so that [`Hits::matched`](crate::Hits::matched) is exact.
+    ///
+    /// Without it a search passes over what can't be among the best, and is the faster for it.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
         self
     }
 }

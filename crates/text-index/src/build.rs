@@ -8,8 +8,11 @@ use crate::segment::build::{merge, seal};
 use crate::segment::{DOCUMENTS_MAX, POSTINGS_MAX, Segment};
 use crate::tail;
 
+/// The tail is sealed when so many large chunks of it are full. Each segment costs a query more than a chunk, and each sealing has costs of
+/// its own, but a frequent term's holders in the tail are all looked at.
+pub(crate) const SEALED_CHUNKS: usize = 4;
 /// Segments are merged at least so many at a time, unless one has too many dead documents.
-const MERGED_MIN: usize = 4;
+pub(crate) const MERGED_MIN: usize = 8;
 /// Nor more, so that a query never waits long for the first merges of a neglected index.
 const MERGED_MAX: usize = 16;
 /// A segment with a dead document in so many is made anew.
@@ -81,8 +84,10 @@ impl Build {
     }
 }
 
-/// How many of the closed chunks to seal, from the first: all, up to a segment's bounds; none before they fill a large one.
-pub(crate) fn seal_candidates(closed: &[ChunkView], documents_min: usize) -> Option<usize> {
+/// How many of the closed chunks to seal, from the first: all, up to a segment's bounds; none before they fill [`SEALED_CHUNKS`] large ones
+/// of so many documents.
+pub(crate) fn seal_candidates(closed: &[ChunkView], chunk_documents: usize) -> Option<usize> {
+    let (documents_min, words_min) = (SEALED_CHUNKS * chunk_documents, SEALED_CHUNKS * tail::WORDS_MAX);
     let (mut documents, mut words, mut count) = (0, 0, 0);
     for chunk in closed {
         documents += chunk.documents;
@@ -92,12 +97,12 @@ pub(crate) fn seal_candidates(closed: &[ChunkView], documents_min: usize) -> Opt
         }
         count += 1;
     }
-    (documents >= documents_min || words >= tail::WORDS_MAX).then_some(count)
+    (documents >= documents_min || words >= words_min).then_some(count)
 }
 
 /// Which neighbours to merge, if any.
 ///
-/// A segment alone if a fifth of it is dead. Else the smallest run of four or more in which none has more than half of all
+/// A segment alone if a fifth of it is dead. Else the smallest run of eight or more in which none has more than half of all
 /// documents: then each merge at least doubles the segment that a document is in, so a document is written no more than
 /// log2 of the largest segment's size times.
 pub(crate) fn merge_candidates(views: &[SegmentView]) -> Option<Range<usize>> {

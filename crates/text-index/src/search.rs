@@ -28,6 +28,7 @@ use crate::index::TextIndex;
 use crate::segment::classes::K1;
 use best::Best;
 pub(crate) use filter::Allowed;
+use filter::Group;
 use sealed::SealedSearch;
 
 /// What a bound that is summed in another order than the score is multiplied with: more than all roundings of 2^20 additions.
@@ -54,6 +55,13 @@ pub struct Query<'a> {
     pub tags_all: &'a [u64],
     /// Groups of tags: of each group a document must have one. An empty group lets nothing through.
     pub tags_any: &'a [&'a [u64]],
+    /// Groups of tags of which every document that `accept` tells true of has one. Followed where that leaves few documents; elsewhere a document without
+    /// may be found, so `accept` has to refuse it.
+    pub hints: &'a [&'a [u64]],
+    /// The only ids that a document may have, ascending; any unless set.
+    pub ids: Option<&'a [u64]>,
+    /// The lowest and the highest id that a document may have; any unless set.
+    pub id_range: Option<(u64, u64)>,
     /// Whether to count all that match, whatever is listed. Costs a walk over all postings of the query's terms.
     pub count: bool,
 }
@@ -79,6 +87,24 @@ impl<'a> Query<'a> {
     #[must_use]
     pub fn tags_any(self, groups: &'a [&'a [u64]]) -> Self {
         Self { tags_any: groups, ..self }
+    }
+
+    /// Follows these groups of tags where they leave few; see [`hints`](Self::hints).
+    #[must_use]
+    pub fn hints(self, groups: &'a [&'a [u64]]) -> Self {
+        Self { hints: groups, ..self }
+    }
+
+    /// Only documents with these ids, which ascend.
+    #[must_use]
+    pub fn ids(self, ids: &'a [u64]) -> Self {
+        Self { ids: Some(ids), ..self }
+    }
+
+    /// Only documents with an id from `first` to `last`.
+    #[must_use]
+    pub fn id_range(self, first: u64, last: u64) -> Self {
+        Self { id_range: Some((first, last)), ..self }
     }
 
     /// With an exact count of the matches.
@@ -174,9 +200,14 @@ impl TextIndex {
                 allowed.for_each(&mut |doc| ids.push(view.segment.id(doc)));
             }
         }
+        let groups: Vec<Group> = tags_any.iter().map(|group| Group::new(group)).collect();
         for (chunk, documents) in self.chunks() {
             for entry in chunk.chunk.documents(documents) {
-                if !chunk.is_dead(entry.at) && filter::passes(&entry, &query) {
+                let has_all = || tags_all.iter().all(|&tag| entry.has_tag(tag));
+                if !chunk.is_dead(entry.at)
+                    && has_all()
+                    && groups.iter().all(|group| group.has_one_of(entry.tags()))
+                {
                     ids.push(entry.id);
                 }
             }
@@ -184,6 +215,11 @@ impl TextIndex {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// How many sealed documents have one of these tags: not less, but more if some have several of them or are dead.
+    pub fn sealed_with_any(&self, tags: &[u64]) -> u64 {
+        self.segments().iter().map(|view| view.segment.tags().holders_of_any(tags)).sum()
     }
 
     /// At least 1, so that there is something to divide by.

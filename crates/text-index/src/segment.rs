@@ -6,6 +6,8 @@ mod dictionary;
 pub(crate) mod postings;
 mod tags;
 
+use std::ops::Range;
+
 use classes::{Bounds, Classes, HIGH_COUNT, count_group, saturation};
 use dictionary::Dictionary;
 use postings::{Blocked, Head, Postings, STRETCH, is_blocked};
@@ -79,6 +81,12 @@ impl Segment {
         self.ids[doc as usize]
     }
 
+    /// The documents with an id from `first` to `last`.
+    pub(crate) fn docs_within(&self, first: u64, last: u64) -> Range<usize> {
+        let start = self.ids.partition_point(|&id| id < first);
+        start..start + self.ids[start..].partition_point(|&id| id <= last)
+    }
+
     pub(crate) fn length(&self, doc: u32) -> u32 {
         self.lengths[doc as usize]
     }
@@ -124,8 +132,8 @@ impl Segment {
         } else if holders == 1 {
             Postings::Plain { postings: std::slice::from_ref(&entry.at), fronts: &[] }
         } else {
-            let (fronts, postings) =
-                self.plain[at..at + holders.div_ceil(STRETCH) + holders].split_at(holders.div_ceil(STRETCH));
+            let fronts = postings::fronts(holders);
+            let (fronts, postings) = self.plain[at..at + fronts + holders].split_at(fronts);
             Postings::Plain { postings, fronts }
         };
         Term { number: number as u32, key: self.terms.key(number), documents: entry.documents, postings }
@@ -172,6 +180,11 @@ impl Segment {
             + self.bytes.len()
             + size_of_val(&*self.high_counts)
             + self.tags.memory_bytes()
+    }
+
+    /// How each class reads among `classes`, if that can be told from the class alone.
+    pub(crate) fn classes_among(&self, classes: &Classes) -> Option<[u8; 256]> {
+        classes.translation_of(&self.classes)
     }
 
     /// The class of a posting with this count.

@@ -6,28 +6,25 @@
 //! as large up to a bound, so a small tenant stays small. A full chunk is what will be
 //! sealed into a segment.
 //!
-//! All atomics here are relaxed: a value is published with release and loaded with acquire, which orders
+//! Words and slots are relaxed: a value is published with release and loaded with acquire, which orders
 //! every word of the documents that the value counts before any read of them. They are atomics only
 //! because the words behind the count may be written at the same time as those before it are read.
+//! Terms are chained by some bits of their keys, the last one first; a chain may lead a reader to a place behind its count,
+//! so heads are stored with release and loaded with acquire.
 
 use crate::document::{Document, term_count, term_key};
-use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// The most documents of a chunk unless the index says otherwise.
 pub(crate) const DOCUMENTS_MAX: usize = 1024;
 /// The most terms and tags of a chunk, unless one document alone has more.
 pub(crate) const WORDS_MAX: usize = 24 * 1024;
+/// Documents of a first chunk.
 const DOCUMENTS_MIN: usize = 16;
-/// Prints in a word.
-const PRINTS: usize = 8;
-/// Places that share a filter.
-const FILTERED: usize = 128;
-/// Words of a filter, and its bits: four times as many as it has places.
-const FILTER_WORDS: usize = 8;
-const FILTER_BITS: u64 = 64 * FILTER_WORDS as u64;
-/// The lowest bit of each byte, and the highest.
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = LOW << 7;
+/// The most terms and tags of a chunk that is linked: a place has to fit 16 bits, with 0 to spare.
+const LINKED_MAX: usize = u16::MAX as usize;
+/// Of a link, the bits that tell the document; below are those of the next place.
+const LINK_BITS: u32 = 16;
 
 /// A block of documents, appended in place.
 #[derive(Debug)]
@@ -35,11 +32,12 @@ pub(crate) struct Chunk {
     /// The documents' terms, each with its key in the high 56 bits and its count in the low 8, and behind them its
     /// tags; one document after the other.
     words: Box<[AtomicU64]>,
-    /// The low byte of each term's key, at the term's place in `words`, eight to a word: what a look for one term goes over.
-    prints: Box<[AtomicU64]>,
-    /// For each stretch of places a bitmap of the terms there, by another part of their keys (Bloom, 1970, with one hash): lets a look for a
-    /// rare term pass over most stretches.
-    filters: Box<[AtomicU64]>,
+    /// For each value of some bits of a key: 1 + the last place of a term with these bits, 0 for none. Empty in a chunk that isn't linked: a
+    /// tenant's first one, which is to be small, and one for a document that is larger than all of a usual chunk.
+    heads: Box<[AtomicU16]>,
+    /// By place of a term: its document, and 1 + the place of the term with the same bits before it. So a look for a term goes from one of
+    /// its holders to the next.
+    links: Box<[AtomicU32]>,
     documents: Box<[Slot]>,
     /// How many documents were ever begun. Of two clones that both append, one takes the next slot and the
     /// other one leaves the chunk.
@@ -74,6 +72,21 @@ impl<'a> Entry<'a> {
         self.terms.iter().map(|term| term.load(Ordering::Relaxed))
     }
 
+    pub(crate) fn terms_len(&self) -> usize {
+        self.terms.len()
+    }
+
+    pub(crate) fn tags_len(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// How often it holds a term, if it does.
+    fn count(&self, key: u64) -> Option<u8> {
+        let key_at = |term: &AtomicU64| term_key(term.load(Ordering::Relaxed));
+        let at = self.terms.binary_search_by_key(&key, key_at).ok()?;
+        Some(term_count(self.terms[at].load(Ordering::Relaxed)))
+    }
+
     /// Its distinct tags, ascending.
     pub(crate) fn tags(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.tags.iter().map(|tag| tag.load(Ordering::Relaxed))
@@ -85,17 +98,20 @@ impl<'a> Entry<'a> {
 }
 
 impl Chunk {
-    fn with_capacity(documents: usize, words: usize) -> Self {
+    fn with_capacity(documents: usize, words: usize, is_linked: bool) -> Self {
         let slot = || Slot {
             id: AtomicU64::new(0),
             terms_end: AtomicU32::new(0),
             end: AtomicU32::new(0),
             length: AtomicU32::new(0),
         };
+        let linked = if is_linked { words } else { 0 };
+        // Half as many as places: most terms are in several documents.
+        let heads = if linked == 0 { 0 } else { linked.next_power_of_two().div_ceil(2) };
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            prints: (0..words.div_ceil(PRINTS)).map(|_| AtomicU64::new(0)).collect(),
-            filters: (0..words.div_ceil(FILTERED) * FILTER_WORDS).map(|_| AtomicU64::new(0)).collect(),
+            heads: (0..heads).map(|_| AtomicU16::new(0)).collect(),
+            links: (0..linked).map(|_| AtomicU32::new(0)).collect(),
             documents: (0..documents).map(|_| slot()).collect(),
             claimed: AtomicU32::new(0),
         }
@@ -106,54 +122,39 @@ impl Chunk {
         self.documents.len()
     }
 
-    /// Calls `each` with which document and how often, for each of the first `count` documents that hold the term, ascending.
+    /// Calls `each` with which document and how often, for each of the first `count` documents that hold the term, in no order.
+    #[inline]
     pub(crate) fn find(&self, key: u64, count: usize, mut each: impl FnMut(usize, u8)) {
-        let words = self.words(count);
-        let pattern = LOW * (key & 0xFF);
-        let mut at = 0;
-        for stretch in 0..words.div_ceil(FILTERED) {
-            let (filter, bit) = filter_place(key, stretch);
-            if self.filters[filter].load(Ordering::Relaxed) & bit == 0 {
-                continue;
-            }
-            let first = stretch * FILTERED;
-            let prints = &self.prints[first / PRINTS..words.min(first + FILTERED).div_ceil(PRINTS)];
-            for (prints, first) in prints.chunks(PRINTS).zip((first..).step_by(64)) {
-                let mut candidates = alike(prints, pattern);
-                if words - first < 64 {
-                    candidates &= (1 << (words - first)) - 1;
+        let Some(head) = self.head(key) else {
+            return self.documents(count).for_each(|entry| {
+                if let Some(times) = entry.count(key) {
+                    each(entry.at, times);
                 }
-                while candidates != 0 {
-                    let place = first + candidates.trailing_zeros() as usize;
-                    candidates &= candidates - 1;
-                    let word = self.words[place].load(Ordering::Relaxed);
-                    if term_key(word) != key {
-                        continue;
-                    }
-                    at = self.holder(place, at, count);
-                    // Behind the terms are tags, which may look like one.
-                    if place < self.documents[at].terms_end.load(Ordering::Relaxed) as usize {
-                        each(at, term_count(word));
-                    }
+            });
+        };
+        // Acquire: pairs with the release in `append`. Whoever meets a place here finds the link that stands there, and so the places before
+        // it, also if the place is of a document that is still being written.
+        let mut next = usize::from(head.load(Ordering::Acquire));
+        while let Some(place) = next.checked_sub(1) {
+            let link = self.links[place].load(Ordering::Relaxed);
+            next = link as usize & LINKED_MAX;
+            let at = (link >> LINK_BITS) as usize;
+            // A document that the reader doesn't know is passed over without a look at its words.
+            if at < count {
+                let word = self.words[place].load(Ordering::Relaxed);
+                if term_key(word) == key {
+                    each(at, term_count(word));
                 }
             }
         }
     }
 
-    /// The document, from `from` on, that has the word at `place`, by doubling steps.
-    fn holder(&self, place: usize, from: usize, count: usize) -> usize {
-        let ends_before = |at: usize| self.documents[at].end.load(Ordering::Relaxed) as usize <= place;
-        let (mut low, mut step) = (from, 1);
-        while low + step <= count && ends_before(low + step - 1) {
-            low += step;
-            step *= 2;
-        }
-        let mut high = (low + step).min(count) - 1;
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if ends_before(middle) { low = middle + 1 } else { high = middle }
-        }
-        low
+    /// Where the chain of terms begins that this one is in; none if the chunk isn't linked.
+    #[inline]
+    fn head(&self, key: u64) -> Option<&AtomicU16> {
+        // A power of two.
+        let mask = self.heads.len().checked_sub(1)?;
+        self.heads.get(key as usize & mask)
     }
 
     pub(crate) fn id(&self, at: usize) -> u64 {
@@ -173,8 +174,8 @@ impl Chunk {
     /// Bytes on the heap.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.words)
-            + size_of_val(&*self.prints)
-            + size_of_val(&*self.filters)
+            + size_of_val(&*self.heads)
+            + size_of_val(&*self.links)
             + size_of_val(&*self.documents)
     }
 
@@ -216,7 +217,9 @@ impl OpenChunk {
 
     fn sized(documents: usize, words: usize) -> Self {
         let capacity = (documents * 24).min(WORDS_MAX).max(words);
-        Self { chunk: Arc::new(Chunk::with_capacity(documents, capacity)), documents: 0, words: 0 }
+        let fits = capacity <= LINKED_MAX && documents <= 1 << LINK_BITS;
+        let chunk = Chunk::with_capacity(documents, capacity, fits && documents > DOCUMENTS_MIN);
+        Self { chunk: Arc::new(chunk), documents: 0, words: 0 }
     }
 
     pub(crate) fn chunk(&self) -> &Arc<Chunk> {
@@ -250,13 +253,14 @@ impl OpenChunk {
         for (to, word) in self.chunk.words[self.words..end].iter().zip(from) {
             to.store(*word, Ordering::Relaxed);
         }
-        let prints = document.words().iter().map(|word| term_key(*word) & 0xFF);
-        pack(&self.chunk.prints, self.words, prints);
         for (place, word) in (self.words..).zip(document.words()) {
-            let (filter, bit) = filter_place(term_key(*word), place / FILTERED);
-            let filter = &self.chunk.filters[filter];
-            // Nobody else writes. A reader that meets a bit of a document that it doesn't know yet looks for nothing, and that is all.
-            filter.store(filter.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+            let Some(head) = self.chunk.head(term_key(*word)) else { break };
+            // Relaxed: nobody else writes. A place fits 16 bits, or the chunk wouldn't be linked; so does a document.
+            let link = claimed << LINK_BITS | u32::from(head.load(Ordering::Relaxed));
+            self.chunk.links[place].store(link, Ordering::Relaxed);
+            // Release: pairs with the acquire in `find`. Without it a reader could follow the head to a link that it still sees as 0, and miss
+            // all documents behind it.
+            head.store(place as u16 + 1, Ordering::Release);
         }
         let slot = &self.chunk.documents[self.documents];
         slot.id.store(id, Ordering::Relaxed);
@@ -269,54 +273,17 @@ impl OpenChunk {
     }
 }
 
-/// Which of up to 64 prints are the pattern's: one bit a print, and perhaps one above such a print, so the key itself decides. Without
-/// branches, which would mostly be guessed wrong.
-fn alike(prints: &[AtomicU64], pattern: u64) -> u64 {
-    // Times this, the lowest bit of byte i comes to bit 56 + i.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let mut all = 0;
-    for (number, prints) in prints.iter().enumerate() {
-        let differing = prints.load(Ordering::Relaxed) ^ pattern;
-        // The high bit of each byte that is 0, and perhaps of one above such a byte.
-        let zero = differing.wrapping_sub(LOW) & !differing & HIGH;
-        all |= ((zero >> 7).wrapping_mul(GATHER) >> 56) << (number * PRINTS);
-    }
-    all
-}
-
-/// Which word of the filters, and which bit of it, tells of this key in a stretch.
-fn filter_place(key: u64, stretch: usize) -> (usize, u64) {
-    // Not the bits of the print: what passes the one would pass the other as well.
-    let bit = key >> 8 & (FILTER_BITS - 1);
-    (stretch * FILTER_WORDS + (bit / 64) as usize, 1 << (bit % 64))
-}
-
-/// Writes prints into words, from place `from` on. Nobody else writes, what is before `from` stays as it is, and what is behind it is 0.
-fn pack(words: &[AtomicU64], from: usize, prints: impl Iterator<Item = u64>) {
-    let (mut at, mut lane) = (from / PRINTS, from % PRINTS);
-    let mut bits = 0;
-    for print in prints {
-        bits |= print << (lane * 8);
-        lane += 1;
-        if lane == PRINTS {
-            // What was there before is of this word's lower places.
-            words[at].store(words[at].load(Ordering::Relaxed) | bits, Ordering::Relaxed);
-            (at, lane, bits) = (at + 1, 0, 0);
-        }
-    }
-    if bits != 0 {
-        words[at].store(words[at].load(Ordering::Relaxed) | bits, Ordering::Relaxed);
-    }
-}
-
 #[cfg(all(test, steadfast_loom))]
 mod model {
     //! A reader that loads a published count finds all of so many documents, whole, while the next is being written.
 
     use super::*;
 
+    /// In every document, so that their chain leads from one to the other.
+    const SHARED: u64 = 5;
+
     fn document(word: u64) -> Document {
-        Document::new([(word, 1), (word + 1, 1)]).with_tags([word])
+        Document::new([(SHARED, 2), (word, 1)]).with_tags([word])
     }
 
     #[test]
@@ -324,7 +291,8 @@ mod model {
         let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
         let outcomes = std::sync::Arc::clone(&seen);
         loom::model(move || {
-            let mut open = OpenChunk { chunk: Arc::new(Chunk::with_capacity(2, 6)), documents: 0, words: 0 };
+            let mut open =
+                OpenChunk { chunk: Arc::new(Chunk::with_capacity(2, 6, true)), documents: 0, words: 0 };
             let chunk = Arc::clone(open.chunk());
             let published = Arc::new(AtomicU64::new(0));
             let reader = {
@@ -334,16 +302,17 @@ mod model {
                     let count = published.load(Ordering::Acquire) as usize;
                     for (at, document) in chunk.documents(count).enumerate() {
                         let word = 10 * (at as u64 + 1);
-                        assert_eq!((document.id, document.length), (at as u64 + 1, 2));
-                        assert_eq!(
-                            document.terms().collect::<Vec<_>>(),
-                            [word << 8 | 1, (word + 1) << 8 | 1]
-                        );
+                        assert_eq!((document.id, document.length), (at as u64 + 1, 3));
+                        assert_eq!(document.terms().collect::<Vec<_>>(), [SHARED << 8 | 2, word << 8 | 1]);
                         assert_eq!(document.tags().collect::<Vec<_>>(), [word]);
                         let mut found = Vec::new();
-                        chunk.find(word + 1, count, |at, times| found.push((at, times)));
+                        chunk.find(word, count, |at, times| found.push((at, times)));
                         assert_eq!(found, [(at, 1)]);
                     }
+                    // Also when the chain begins at a document that is just being written.
+                    let mut found = Vec::new();
+                    chunk.find(SHARED, count, |at, times| found.push((at, times)));
+                    assert_eq!(found, (0..count).rev().map(|at| (at, 2)).collect::<Vec<_>>());
                     count
                 })
             };
@@ -362,7 +331,7 @@ mod model {
         let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
         let outcomes = std::sync::Arc::clone(&seen);
         loom::model(move || {
-            let chunk = Arc::new(Chunk::with_capacity(2, 6));
+            let chunk = Arc::new(Chunk::with_capacity(2, 6, true));
             let mut left = OpenChunk { chunk: Arc::clone(&chunk), documents: 0, words: 0 };
             let mut right = left.clone();
             let other = loom::thread::spawn(move || right.append(2, &document(20)));
@@ -371,7 +340,7 @@ mod model {
             assert!(is_left != is_right);
             let winner = if is_left { 1 } else { 2 };
             let entry = chunk.document(0);
-            let terms = [(winner * 10) << 8 | 1, (winner * 10 + 1) << 8 | 1];
+            let terms = [SHARED << 8 | 2, (winner * 10) << 8 | 1];
             assert_eq!((entry.id, entry.terms().collect::<Vec<_>>()), (winner, terms.to_vec()));
             outcomes.lock().unwrap().insert(winner);
         });

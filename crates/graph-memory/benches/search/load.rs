@@ -46,9 +46,18 @@ impl Store {
 
     /// Allocates the first `count` memories and waits until the indexes have been built.
     pub(crate) fn fill(&self, corpus: &Corpus, count: usize) {
+        let corpus = corpus.clone();
+        self.fill_with(count, move |number| corpus.memory(number));
+    }
+
+    /// The same with the memories that `memory` makes.
+    pub(crate) fn fill_with<M>(&self, count: usize, memory: M)
+    where
+        M: Fn(usize) -> Allocate + Clone + Send + Sync + 'static,
+    {
         let next = Arc::new(AtomicUsize::new(0));
         self.with_all_callers(|_| {
-            let (tenant, corpus, next) = (self.tenant.clone(), corpus.clone(), Arc::clone(&next));
+            let (tenant, memory, next) = (self.tenant.clone(), memory.clone(), Arc::clone(&next));
             async move {
                 loop {
                     // Only numbers are given out.
@@ -56,7 +65,7 @@ impl Store {
                     if number >= count {
                         return;
                     }
-                    tenant.allocate(corpus.memory(number)).await.expect("acknowledged");
+                    tenant.allocate(memory(number)).await.expect("acknowledged");
                 }
             }
         });

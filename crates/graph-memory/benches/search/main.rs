@@ -1,11 +1,12 @@
-//! Searches: how long they take by number of memories, how long beside writes, and how soon a write is found.
+//! Searches: how long they take by number of memories, with filters, and beside writes, and how soon a write is found.
 //!
 //! `cargo xtask bench search [--sizes N,N,…] [--rounds N] [--large] [--dir DIR]`. Memories of 10 to 30 words whose frequencies follow Zipf's law, with
 //! clustered vectors of 128 dimensions; queries for the top 10, by two words of mixed frequency (any of them), by vector, and by both.
-//! All through the crate's public interface, counts of matches, records and all.
+//! All through the crate's public interface, records and all; matches aren't counted.
 //!
 //! - **By size**: one thread, nothing else going on; with the bytes that the process has grown by. Each size runs in a process of its own, so
 //!   that its memory is its own.
+//! - **Filters**: with a filter that one memory in a hundred passes, by what drives it.
 //! - **Beside writes**: first how many writes a second 256 callers get acknowledged; then searches at a steady pace, in turn at rest
 //!   and while half as many writes are sent at a constant rate. Since each round adds memories, a round's ratio is to the mean of the
 //!   rests before and behind it.
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use steadfast_graph_memory::{Allocate, Search};
+use steadfast_graph_memory::{Allocate, Filter, Id, Search};
 
 use corpus::Corpus;
 use load::{Store, prepare, rest};
@@ -37,6 +38,8 @@ const BESIDE: Duration = Duration::from_millis(700);
 const PACE: Duration = Duration::from_micros(500);
 /// Memories that there are before writes begin.
 const BESIDE_MEMORIES: usize = 10_000;
+/// Memories that filters are tried on.
+const FILTERED_MEMORIES: usize = 50_000;
 /// Different queries of each kind.
 const QUERIES: usize = 512;
 /// Writes that are timed until they are found, in a round.
@@ -106,6 +109,7 @@ fn main() {
     for &size in &arguments.sizes {
         run_alone(&arguments, size);
     }
+    filtered(&arguments);
     beside_writes(&arguments);
 }
 
@@ -152,6 +156,60 @@ fn print_size(arguments: &Arguments, size: usize) {
         print!(" | {told:>20}");
     }
     println!(" | {bytes:>14} | {:>6.1}", took.as_secs_f64());
+    store.memory.close_blocking().expect("closed");
+}
+
+/// Searches with a filter that one memory in a hundred passes, by what drives it.
+fn filtered(arguments: &Arguments) {
+    let corpus = Corpus::new(FILTERED_MEMORIES / CLUSTER);
+    let store = Store::new(&arguments.dir);
+    store.fill_with(FILTERED_MEMORIES, {
+        let corpus = corpus.clone();
+        move |number| {
+            let share = number as f32 / FILTERED_MEMORIES as f32;
+            corpus.memory(number).attribute("number", number as i64).importance(share)
+        }
+    });
+    println!(
+        "\nfilters that one of a hundred of {FILTERED_MEMORIES} memories passes: µs a search on one thread, median of the rounds (range)"
+    );
+    println!(
+        "filter on              |            words p50 |                  p99 |           vector p50 |                  p99"
+    );
+    let width = FILTERED_MEMORIES / 100;
+    let first = |number: usize| number * 7919 % (FILTERED_MEMORIES - width);
+    type Filtered = fn(usize, usize) -> Filter;
+    let filters: [(&str, Filtered); 4] = [
+        ("none", |_, _| Filter::new()),
+        ("importance, no index", |first, end| {
+            let share = |number: usize| number as f32 / FILTERED_MEMORIES as f32;
+            Filter::new().importance(share(first)..share(end))
+        }),
+        ("a range of an attribute", |first, end| {
+            Filter::new().attribute_between("number", first as i64..end as i64)
+        }),
+        ("a range of ids", |first, end| {
+            Filter::new().id_range(Id::new(first as u64 + 1)..Id::new(end as u64 + 1))
+        }),
+    ];
+    for (name, filter) in filters {
+        let with =
+            |number: usize, search: Search| search.filter(filter(first(number), first(number) + width));
+        let kinds: [Vec<Search>; 2] = [
+            (0..QUERIES).map(|number| with(number, Corpus::by_words(number))).collect(),
+            (0..QUERIES).map(|number| with(number, corpus.by_vector(number))).collect(),
+        ];
+        let mut told = [const { Vec::new() }; 4];
+        for _ in 0..arguments.rounds {
+            for (kind, queries) in kinds.iter().enumerate() {
+                let mut times = searches(&store.tenant, queries, ROUND);
+                told[2 * kind].push(times.percentile(50));
+                told[2 * kind + 1].push(times.percentile(99));
+            }
+        }
+        let [a, b, c, d] = told.map(|times| summary(&times, 0));
+        println!("{name:<22} | {a:>20} | {b:>20} | {c:>20} | {d:>20}");
+    }
     store.memory.close_blocking().expect("closed");
 }
 

@@ -1,5 +1,6 @@
 //! The value of a tenant: its records, slugs and indexes as of one sequence number.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use steadfast_memory_api::{Content, Id, Record, Seq, TenantStats};
@@ -171,6 +172,30 @@ impl TenantValue {
     pub(crate) fn entry(&self, id: Id) -> Option<&Entry> {
         let index = usize::try_from(id.get().checked_sub(1)?).ok()?;
         self.entries.get(index)?.as_ref()
+    }
+
+    /// Ids of which each memory that was created in this time has one, and no other memory has; ids of memories that were deleted may be among
+    /// them.
+    pub(crate) fn ids_created_within(&self, created_ms: &RangeInclusive<u64>) -> RangeInclusive<u64> {
+        let first = self.first_created(|created| created >= *created_ms.start());
+        let behind = self.first_created(|created| created > *created_ms.end());
+        first as u64 + 1..=behind as u64
+    }
+
+    /// How many ids come before the first memory that was created late enough. Ids are given in the order of the log, whose clock never goes back,
+    /// so all behind it were as well.
+    fn first_created(&self, is_late: impl Fn(u64) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            // A place whose memory was deleted tells nothing; the next memory that is there does.
+            let next = (middle..high).find_map(|at| Some((at, self.entries.get(at)?.as_ref()?)));
+            match next {
+                Some((at, entry)) if !is_late(entry.record.created_ms) => low = at + 1,
+                _ => high = middle,
+            }
+        }
+        low
     }
 
     /// The memory whose slug folds to `folded`.

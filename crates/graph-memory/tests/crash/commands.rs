@@ -32,6 +32,17 @@ pub(crate) fn text(tag: &str, bytes: usize) -> Arc<str> {
     format!("{tag} {}", "x".repeat(bytes.saturating_sub(tag.len()))).into()
 }
 
+/// The vector that a command with this text brings along. One in four brings none: then a new memory has none, and an updated one keeps what
+/// it has.
+pub(crate) fn vector(text: &str) -> Option<Vec<f32>> {
+    // FNV-1a.
+    let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    let component = |byte: &u8| f32::from(*byte) - 127.5;
+    (!hash.is_multiple_of(4)).then(|| hash.to_le_bytes()[..4].iter().map(component).collect())
+}
+
 impl Command {
     pub(crate) fn allocate(text: Arc<str>) -> Self {
         Self {
@@ -71,12 +82,13 @@ impl Command {
         let request_id = self.request.map(|number| RequestId::from_parts(NOW_MS, number));
         Fate::of(match &self.change {
             Change::Allocate { text, slug, on_slug } => {
-                let (text, slug) = (text.to_string(), slug.clone());
-                let request = Allocate { slug, on_slug: *on_slug, request_id, ..Allocate::new(text) };
+                let (vector, slug) = (vector(text), slug.clone());
+                let request =
+                    Allocate { slug, on_slug: *on_slug, request_id, vector, ..Allocate::new(&**text) };
                 tenant.allocate_blocking(request)
             }
             Change::Update { id, if_version, text } => {
-                let patch = Patch { request_id, ..Patch::new().text(&**text) };
+                let patch = Patch { request_id, vector: vector(text), ..Patch::new().text(&**text) };
                 tenant.update_blocking(Id::new(*id), if_version.map(Version::new), patch)
             }
             Change::Delete { id, if_version } => {

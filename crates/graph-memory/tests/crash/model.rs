@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use steadfast_graph_memory::{GraphMemory, MemoryError, OnSlug, Outcome, Search};
+use steadfast_graph_memory::{GraphMemory, MemoryError, OnSlug, Outcome, Search, View};
 
-use crate::commands::{Change, Command, Fate, TENANTS, Verdict};
+use crate::commands::{Change, Command, Fate, TENANTS, Verdict, vector};
 
 /// A memory, as far as the tests look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     version: u64,
     slug: Option<String>,
     text: Arc<str>,
+    /// The bits of its vector's components; empty if it has none.
+    vector: Vec<u32>,
     /// Where in the log this version was written; none where nobody was told.
     seq: Option<u64>,
 }
@@ -59,8 +61,8 @@ impl Model {
     fn explains(&self, found: &Contents) -> bool {
         let same = |(expected, found): (&Memory, &Memory)| {
             (expected.seq.is_none() || expected.seq == found.seq)
-                && (expected.version, &expected.slug, &expected.text)
-                    == (found.version, &found.slug, &found.text)
+                && (expected.version, &expected.slug, &expected.text, &expected.vector)
+                    == (found.version, &found.slug, &found.text, &found.vector)
         };
         self.contents().zip(found).all(|(expected, found)| {
             expected.keys().eq(found.keys()) && expected.values().zip(found.values()).all(same)
@@ -78,6 +80,7 @@ impl Tenant {
                     *memory = Memory {
                         version: memory.version + 1,
                         text: text.clone(),
+                        vector: vector(text).map_or_else(|| memory.vector.clone(), |vector| bits(&vector)),
                         seq,
                         slug: memory.slug.take(),
                     };
@@ -112,7 +115,8 @@ impl Tenant {
             }
             (None, _) => {
                 self.created += 1;
-                let memory = Memory { version: 1, slug: slug.cloned(), text: text.clone(), seq };
+                let vector = bits(&vector(text).unwrap_or_default());
+                let memory = Memory { version: 1, slug: slug.cloned(), text: text.clone(), vector, seq };
                 self.memories.insert(self.created, memory);
                 Verdict::Done { id: self.created, version: 1, outcome: Outcome::Created }
             }
@@ -248,6 +252,35 @@ fn brief(contents: &Contents) -> String {
     format!("{:?}", contents.each_ref().map(tenant))
 }
 
+fn bits(vector: &[f32]) -> Vec<u32> {
+    vector.iter().map(|component| component.to_bits()).collect()
+}
+
+/// Each vector is found at its own place, and nothing is that has none.
+fn check_vectors(view: &View, memories: &BTreeMap<u64, Memory>) {
+    let with_vector: BTreeMap<u64, &[u32]> = memories
+        .iter()
+        .filter(|(_, memory)| !memory.vector.is_empty())
+        .map(|(id, memory)| (*id, &memory.vector[..]))
+        .collect();
+    for (id, vector) in &with_vector {
+        let vector: Vec<f32> = vector.iter().map(|bits| f32::from_bits(*bits)).collect();
+        let search = Search::by_vector(vector).exact().k(with_vector.len());
+        let hits = view.search(&search).expect("a vector of the tenant's dimensions").hits;
+        let found: BTreeMap<u64, Vec<u32>> =
+            hits.iter().map(|hit| (hit.record.id.get(), bits(&hit.record.vector()))).collect();
+        assert!(
+            found
+                .iter()
+                .map(|(id, bits)| (id, &bits[..]))
+                .eq(with_vector.iter().map(|(id, bits)| (id, *bits)))
+        );
+        let best = hits[0].score;
+        let own = hits.iter().find(|hit| hit.record.id.get() == *id).expect("it is among them");
+        assert!(own.score >= best - 1e-6, "memory {id} is {} from its own vector, another {best}", own.score);
+    }
+}
+
 /// All that a store holds; on the way it is checked that all ways of reading agree.
 pub(crate) fn contents(memory: &GraphMemory) -> Contents {
     TENANTS.map(|name| {
@@ -264,12 +297,12 @@ pub(crate) fn contents(memory: &GraphMemory) -> Contents {
                 assert_eq!(tenant.get_by_slug_blocking(slug).unwrap(), record);
             }
             let (id, version, seq) = (record.id.get(), record.version.get(), Some(record.seq.get()));
-            all.insert(
-                id,
-                Memory { version, slug: record.slug().map(str::to_owned), text: record.text().into(), seq },
-            );
+            let (slug, text) = (record.slug().map(str::to_owned), record.text().into());
+            all.insert(id, Memory { version, slug, text, vector: bits(&record.vector()), seq });
         }
         assert_eq!(all.len(), view.len());
+        view.verify().expect("the indexes hold what the memories say");
+        check_vectors(&view, &all);
         if let Some(last) = all.values().last() {
             let tag = last.text.split(' ').next().unwrap_or_default();
             let hits = tenant.search_blocking(Search::new(tag)).unwrap().hits;

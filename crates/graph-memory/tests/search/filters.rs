@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use proptest::prelude::*;
 use steadfast_graph_memory::{
-    Allocate, AttributeValue, Clause, Filter, GraphMemory, Hits, Id, MemoryError, Metric, Number, Patch,
-    Record, Search, Tenant, TextMode, ValueRange, View,
+    Allocate, AttributeValue, Clause, Filter, GraphMemory, Hits, Id, Matched, MemoryError, Metric, Number,
+    Patch, Record, Search, Tenant, TextMode, ValueRange, View,
 };
 
 use crate::support::{Change, Dice, SetClock, change_all, ids, open, settle, small, told};
@@ -310,10 +310,15 @@ fn check_filter(view: &View, filter: &Filter, words: &str, mode: TextMode, query
     for k in [1, 7, K] {
         let found = view.search(&by_words.clone().filter(filter.clone()).k(k)).unwrap();
         assert_eq!(told(&found), words_left[..k.min(words_left.len())], "{words:?} {mode:?} {filter:?}");
-        assert_eq!((found.matched, found.matched_exactly), (words_left.len(), true));
+        assert!(found.matched.at_least() <= words_left.len());
+        assert!(found.matched.exactly().is_none_or(|count| count == words_left.len()));
+        let counted = view.search(&by_words.clone().filter(filter.clone()).k(k).counted()).unwrap();
+        assert_eq!((told(&counted), counted.matched), (told(&found), Matched::Exactly(words_left.len())));
         assert!(found.hits.iter().zip(1..).all(|(hit, rank)| hit.why.text.unwrap().rank == rank));
         let found = view.search(&by_vector.clone().filter(filter.clone()).k(k)).unwrap();
         assert_eq!(told(&found), vector_left[..k.min(vector_left.len())], "{query:?} {filter:?}");
+        let counted = view.search(&by_vector.clone().filter(filter.clone()).k(k).counted()).unwrap();
+        assert_eq!((told(&counted), counted.matched), (told(&found), Matched::Exactly(vector_left.len())));
         // Not exact: some of them, as many as wanted.
         let near = Search { exact: false, ..by_vector.clone().filter(filter.clone()).k(k) };
         let found = view.search(&near).unwrap();
@@ -324,6 +329,8 @@ fn check_filter(view: &View, filter: &Filter, words: &str, mode: TextMode, query
     let found = view.search(&both).unwrap();
     assert_eq!(told(&found), fused(&words_left, &vector_left, 1.0, 1.0), "{words:?} {query:?} {filter:?}");
     assert!(found.hits.iter().all(|hit| accepts(&hit.record, filter)));
+    let counted = view.search(&Search { k: 1, counted: true, ..both }).unwrap();
+    assert_eq!(counted.matched, Matched::Exactly(found.hits.len()));
 }
 
 /// Reciprocal rank fusion as the documents tell it.
@@ -475,7 +482,10 @@ fn too_large_a_filter_or_query_is_refused_by_name() {
     // As much as is allowed is answered.
     let ids = Filter::new().ids((1..=10_000).map(Id::new));
     let most = (0..255).fold(ids, |filter, _| filter.attribute_between("none", 0..));
-    assert_eq!(acme.search_blocking(Search::new("word").filter(most)).unwrap().matched, 0);
+    assert_eq!(acme.search_blocking(Search::new("word").filter(most)).unwrap().matched, Matched::Exactly(0));
     let most = Filter::new().ids((0..10_000).map(|n| Id::new(u64::MAX - n)).chain([]));
-    assert_eq!(acme.search_blocking(Search::by_vector([1.0]).filter(most)).unwrap().matched, 0);
+    assert_eq!(
+        acme.search_blocking(Search::by_vector([1.0]).filter(most)).unwrap().matched,
+        Matched::Exactly(0)
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use steadfast_graph_memory::{Allocate, Filter, Id, Metric, PartScore, Search, Tenant};
+use steadfast_graph_memory::{Allocate, Filter, Id, Matched, Metric, PartScore, Search, Tenant};
 
 use crate::filters::fused;
 use crate::support::{Dice, allocate_all, find, ids, open, settle, small, told};
@@ -56,7 +56,12 @@ fn a_hybrid_search_agrees_with_the_two_it_is_made_of() {
                 fused(&told(&by_words), &told(&by_vector), text, vector),
                 "{text} {vector}"
             );
-            assert_eq!((all.matched, all.matched_exactly), (all.hits.len(), true));
+            assert_eq!(all.matched, Matched::Exactly(all.hits.len()));
+            let few = find(&acme, &both.clone().k(3));
+            assert!(few.matched.at_least() <= all.hits.len());
+            assert!(few.matched.exactly().is_none_or(|count| count == all.hits.len()));
+            let counted = find(&acme, &both.clone().k(3).counted());
+            assert_eq!((counted.hits, counted.matched), (few.hits, all.matched), "{text} {vector}");
             let (in_text, in_vector) = (parts(&by_words, false), parts(&by_vector, true));
             for hit in &all.hits {
                 let id = hit.record.id;

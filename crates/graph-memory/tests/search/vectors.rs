@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use steadfast_graph_memory::{
-    Allocate, Config, Filter, GraphMemory, Id, MemoryError, Metric, Patch, Problem, RequestId, Search, Tenant,
+    Allocate, Config, Filter, GraphMemory, Id, Matched, MemoryError, Metric, Patch, Problem, RequestId,
+    Search, Tenant,
 };
 
 use crate::support::{
@@ -68,7 +69,7 @@ fn check(tenant: &Tenant, model: &Model, metric: Metric, queries: &[Vec<f32>]) {
                 assert_eq!(hit.record.vector(), model[&hit.record.id]);
             }
             if k > model.len() {
-                assert!(hits.matched_exactly && hits.matched == model.len());
+                assert_eq!(hits.matched, Matched::Exactly(model.len()));
             }
         }
     }
@@ -334,8 +335,8 @@ fn a_bad_vector_is_told_and_changes_nothing() {
             let stats = acme.stats_blocking().unwrap();
             assert_eq!((stats.memories, stats.vectors, stats.words, stats.slugs), (1, 1, 2, 0));
         }
-        assert_eq!(find(&acme, &Search::new("second")).matched, 0);
-        assert_eq!(find(&acme, &Search::new("first words")).matched, 1);
+        assert_eq!(find(&acme, &Search::new("second")).matched, Matched::Exactly(0));
+        assert_eq!(find(&acme, &Search::new("first words")).matched, Matched::Exactly(1));
         assert_eq!(ids(&find(&acme, &Search::by_vector([1.0, 2.0, 3.0]))), [id]);
         acme.view().unwrap().verify().unwrap();
         let hash = memory.state_hash();
@@ -359,7 +360,7 @@ fn a_refused_first_vector_settles_nothing() {
     assert_eq!(acme.update_blocking(id, None, Patch::new().vector([0.0; 5])).unwrap_err(), zero);
     assert_eq!(acme.stats_blocking().unwrap().vectors, 0);
     // Any dimensions may be asked for where there is no vector.
-    assert_eq!(find(&acme, &Search::by_vector([0.0; 7])).matched, 0);
+    assert_eq!(find(&acme, &Search::by_vector([0.0; 7])).matched, Matched::Exactly(0));
     acme.update_blocking(id, None, Patch::new().vector([1.0, 0.0])).unwrap();
     assert_eq!(ids(&find(&acme, &Search::by_vector([1.0, 1.0]))), [id]);
 }
@@ -411,10 +412,10 @@ fn more_hits_than_the_index_gives_are_refused_by_name() {
     let memory = GraphMemory::open_blocking(dir.path(), Config::default().limits(limits)).unwrap();
     let acme = memory.tenant("acme").unwrap();
     acme.allocate_blocking(Allocate::new("word").vector([1.0, 1.0])).unwrap();
-    assert_eq!(find(&acme, &Search::new("word").k(20_000)).matched, 1);
+    assert_eq!(find(&acme, &Search::new("word").k(20_000)).matched, Matched::Exactly(1));
     for search in [Search::by_vector([1.0, 0.0]), Search::new("word").vector([1.0, 0.0])] {
         match acme.search_blocking(search.k(20_000)) {
-            Ok(hits) => assert_eq!(hits.matched, 1),
+            Ok(hits) => assert_eq!(hits.matched, Matched::Exactly(1)),
             Err(error) => assert_eq!(field(&error), "k", "{error}"),
         }
     }

@@ -1,6 +1,7 @@
 //! The life of an index: snapshots, places, what is planned, installed, refused and dropped.
 
 use super::*;
+use crate::build::{MERGED_MIN, SEALED_CHUNKS};
 use crate::{Defect, Matched, Query, document_terms, query_keys};
 
 fn filled(chunk: usize, documents: u64) -> TextIndex {
@@ -46,6 +47,26 @@ fn an_older_clone_keeps_its_documents_and_its_scores() {
     assert_eq!(ids(&index, "common"), (1990..2500).collect::<Vec<_>>());
     assert_eq!(index.documents(), 510);
     assert_eq!(index.verify().map(|report| report.documents), Ok(510));
+}
+
+/// A chunk for such a document is too large to be linked, and is found in by looking at each document.
+#[test]
+fn a_document_of_more_terms_than_a_chunk_can_link_is_found_beside_small_ones() {
+    let mut index = filled(1024, 20);
+    let large =
+        Document::new((0..70_000).map(|number| (1 << 40 | number, 1)).chain([(query_keys("common")[0], 3)]));
+    index.insert(20, &large);
+    for id in 21..60 {
+        index.insert(id, &document_terms(&format!("common word{id}")));
+    }
+    assert_eq!(ids(&index, "common"), (0..60).collect::<Vec<_>>());
+    assert_eq!(ids(&index, "40"), [40]);
+    for key in [1 << 40, (1 << 40) + 69_999] {
+        let hits = index.search(&Query::any(&[key]), 10, None).hits;
+        assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [20]);
+    }
+    assert!(index.search(&Query::any(&[(1 << 40) + 70_000]), 10, None).hits.is_empty());
+    index.verify().unwrap();
 }
 
 #[test]
@@ -111,10 +132,12 @@ fn a_segment_whose_last_document_died_is_dropped() {
 }
 
 #[test]
-fn nothing_is_sealed_before_a_chunk_is_full() {
-    let mut index = filled(1024, 1007);
-    assert!(index.plan().is_none());
-    assert!(filled(1024, 2040).plan().is_some());
+fn nothing_is_sealed_before_some_large_chunks_are_full() {
+    // Chunks of 16, 32, … 512 documents, then large ones.
+    let closed = 1008 + SEALED_CHUNKS as u64 * 1024;
+    assert!(filled(1024, closed).plan().is_none());
+    let build = filled(1024, closed + 1).plan();
+    assert_eq!(build.map(|build| build.documents() as u64), Some(closed));
 }
 
 #[test]
@@ -195,7 +218,7 @@ fn merging_is_bounded() {
                         "{largest} of {} documents, {late} chunks late",
                         build.documents()
                     );
-                    assert!(views.len() >= 4, "{} segments", views.len());
+                    assert!(views.len() >= MERGED_MIN, "{} segments", views.len());
                     merged += build.documents();
                 }
                 assert!(index.install(build.run()));
@@ -207,7 +230,7 @@ fn merging_is_bounded() {
     }
 }
 
-/// A large segment isn't merged for the sake of three small neighbours, and is as soon as these make up half of the run.
+/// A large segment isn't merged for the sake of a few small neighbours, and is as soon as these make up half of the run.
 #[test]
 fn a_large_segment_waits_until_its_neighbours_are_as_large() {
     let chunk = 16;
@@ -230,31 +253,32 @@ fn a_large_segment_waits_until_its_neighbours_are_as_large() {
         }
         None
     };
+    let sealed = SEALED_CHUNKS * chunk;
     // One large segment: all of it was sealed at once.
-    assert_eq!(grow(&mut index, 10 * chunk), None);
+    assert_eq!(grow(&mut index, 2 * MERGED_MIN * sealed), None);
     let large = index.segments()[0].live();
-    assert!(large >= 8 * chunk);
-    for small in 1..4 {
-        assert_eq!(grow(&mut index, chunk), None, "{small} small ones beside a large one");
+    assert!(large > MERGED_MIN * sealed);
+    for small in 1..MERGED_MIN {
+        assert_eq!(grow(&mut index, sealed), None, "{small} small ones beside a large one");
     }
-    assert_eq!(index.segments().len(), 4);
-    // The fourth: they are merged among themselves.
-    assert_eq!(grow(&mut index, chunk), Some(vec![chunk; 4]));
-    // What was planned was dropped; three times a third of the large one, at once, and all four are merged.
+    assert_eq!(index.segments().len(), MERGED_MIN);
+    // One more: they are merged among themselves.
+    assert_eq!(grow(&mut index, sealed), Some(vec![sealed; MERGED_MIN]));
+    // What was planned was dropped. Small ones again, the last as large as the large one, and all are merged.
     let mut index = TextIndex::with_chunk_documents_max(chunk);
-    assert_eq!(grow(&mut index, 10 * chunk), None);
+    assert_eq!(grow(&mut index, 2 * MERGED_MIN * sealed), None);
     let large = index.segments()[0].live();
-    for _ in 0..2 {
-        assert_eq!(grow(&mut index, large / 3 / chunk * chunk), None);
+    for _ in 2..MERGED_MIN {
+        assert_eq!(grow(&mut index, sealed), None);
     }
     let merged = grow(&mut index, large).expect("the neighbours are as large together");
-    assert_eq!(merged.len(), 4);
+    assert_eq!(merged.len(), MERGED_MIN);
     assert_eq!(merged[0], large);
 }
 
 #[test]
 fn a_tenth_of_the_dead_stays_and_a_fifth_goes() {
-    let mut index = filled(1000, 3000);
+    let mut index = filled(1000, 6000);
     build_all(&mut index);
     let sealed = index.segments()[0].segment.documents();
     let mut kill = |places: std::ops::Range<usize>| {

@@ -4,13 +4,13 @@
 //! a document's counts of all of them are kept in one word.
 
 use super::best::Best;
-use super::filter::passes;
+use super::filter::{is_selective, passes};
 use super::{Mode, Query, QueryTerm};
 use crate::document::{term_count, term_key};
 use crate::index::{ChunkView, TextIndex};
 use crate::segment::classes::{B, K1, norm, saturation};
 
-/// With more terms than this, a document's counts don't fit a word, and going over the words once is faster than over the prints for each.
+/// With more terms than this, a document's counts don't fit a word, so they are found by going over all words once.
 const FEW: usize = 8;
 /// Lower counts than this get a bound on the length with which they are good enough.
 const BOUNDED_COUNTS: usize = 8;
@@ -144,8 +144,7 @@ impl<'a> Matches<'a> {
     }
 
     fn passes(&self, chunk: &ChunkView, at: usize) -> bool {
-        let is_filtered = !self.query.tags_all.is_empty() || !self.query.tags_any.is_empty();
-        !is_filtered || passes(&chunk.chunk.document(at), self.query)
+        !is_selective(self.query) || passes(&chunk.chunk.document(at), self.query)
     }
 
     /// The documents with as many terms as they must have, and with the query's tags.
@@ -163,7 +162,7 @@ impl<'a> Matches<'a> {
 }
 
 impl<'a> FewInChunk<'a> {
-    /// Looks for each term in the prints of the first `count` documents; none if no live document has any.
+    /// Looks for each term in the first `count` documents; none if no live document has any.
     fn find(chunk: &'a ChunkView, count: usize, terms: &[QueryTerm], holders: &mut [u64]) -> Option<Self> {
         let mut one = Self { chunk, holders: Vec::new(), counts: Vec::new() };
         for (number, term) in terms.iter().enumerate() {

@@ -41,6 +41,8 @@ fn naive(
         .filter(|(_, (_, _, terms))| query.mode == Mode::Any || *terms == keys.len())
         .filter(|(id, _)| query.tags_all.iter().all(|tag| has(id, tag)))
         .filter(|(id, _)| query.tags_any.iter().all(|group| group.iter().any(|tag| has(id, tag))))
+        .filter(|(id, _)| query.ids.is_none_or(|ids| ids.contains(id)))
+        .filter(|(id, _)| query.id_range.is_none_or(|(first, last)| (first..=last).contains(id)))
         .filter(|(id, _)| accept(*id))
         .map(|(id, (score, bits, _))| Scored { id, score: score as f32, terms: bits })
         .collect();
@@ -150,10 +152,31 @@ impl History {
                     if filter & 2 == 2 {
                         query = query.tags_any(&groups);
                     }
+                    // Ids of one in three, or from one to another.
+                    let all_ids: Vec<u64> = self.live.keys().copied().collect();
+                    let some_ids: Vec<u64> = all_ids.iter().copied().filter(|id| id % 3 == 0).collect();
+                    if dice.roll(5) == 0 {
+                        query = query.ids(&some_ids);
+                    }
+                    if dice.roll(5) == 0 && !all_ids.is_empty() {
+                        let mut id = || all_ids[dice.roll(all_ids.len() as u64) as usize];
+                        let (a, b) = (id(), id());
+                        query = query.id_range(a.min(b), a.max(b));
+                    }
+                    // Rare tags are followed, frequent ones aren't.
+                    let hint = [tag(dice.roll(5)), tag(dice.roll(9))];
+                    let hints: [&[u64]; 1] = [&hint];
+                    let hinted = |id: u64| self.live[&id].1.tags().iter().any(|tag| hint.contains(tag));
                     let odd = |id: u64| id % 3 != 1;
                     let every = |_: u64| true;
-                    let with = dice.roll(3) == 0;
-                    let accept: &dyn Fn(u64) -> bool = if with { &odd } else { &every };
+                    let (with, accept): (bool, &dyn Fn(u64) -> bool) = match dice.roll(4) {
+                        0 => (true, &odd),
+                        1 => {
+                            query = query.hints(&hints);
+                            (true, &hinted)
+                        }
+                        _ => (false, &every),
+                    };
                     let expected = naive(&self.live, &query, accept);
                     let found = self.index.search(&query, k, with.then_some(accept));
                     prop_assert_eq!(
@@ -180,6 +203,9 @@ impl History {
                 .map(|(id, _)| *id)
                 .collect();
             prop_assert_eq!(self.index.ids_with(&all, &[]), with);
+            let any = |id: &&u64| self.live[*id].1.tags().iter().any(|tag| group.contains(tag));
+            let with: Vec<u64> = self.live.keys().filter(any).copied().collect();
+            prop_assert_eq!(self.index.ids_with(&[], &groups), with);
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 //! Chunks are inverted by counting: a first pass numbers the terms and counts their holders, a second one drops each posting
 //! into its place. Segments are merged list by list, which never looks at a single document's terms.
 
-use super::classes::{Classes, HIGH_COUNT, class};
+use super::classes::{Classes, HIGH_COUNT, class, count_group};
 use super::dictionary::{Dictionary, Entry};
 use super::postings::{Head, is_blocked, posting, write_blocks, write_plain};
 use super::tags::TagListBuilder;
-use super::{HighCount, Places, Segment};
+use super::{HighCount, Places, Segment, Term};
 use crate::dead::DeadSet;
 use crate::document::{TERM_KEY_BITS, term_count, term_key};
 use crate::tail;
@@ -137,57 +137,59 @@ pub(crate) fn seal(documents: &[(u64, tail::Entry<'_>)]) -> (Segment, Vec<u32>) 
     for (at, &doc) in order.doc.iter().enumerate() {
         by_doc[doc as usize] = at as u32;
     }
-    let in_order = || by_doc.iter().map(|&at| &documents[at as usize].1);
+    let in_order = || (0_u32..).zip(by_doc.iter().map(|&at| &documents[at as usize].1));
     let mut layout = Layout::new(documents.len());
 
-    let terms = Inverted::new(in_order().map(tail::Entry::terms), term_key, |doc, word| {
-        let count = term_count(word);
-        u64::from(posting(doc, class(count, classes.range(order.lengths[doc as usize]))))
-            | u64::from(count) << 32
+    // (key, document, count) of each count that a class doesn't tell.
+    let mut high: Vec<(u64, u32, u8)> = Vec::new();
+    let words = in_order().flat_map(|(doc, entry)| {
+        let range = classes.range(entry.length);
+        entry.terms().map(move |word| (doc, range, word))
     });
-    let (mut postings, mut high) = (Vec::new(), Vec::new());
-    for (key, list) in terms.lists() {
-        postings.clear();
-        high.clear();
-        for &one in list {
-            let count = (one >> 32) as u8;
-            if count >= HIGH_COUNT {
-                high.push((one as u32 >> 8, count));
-            }
-            postings.push(one as u32);
+    let postings = words.map(|(doc, range, word)| {
+        let (key, count) = (term_key(word), term_count(word));
+        if count >= HIGH_COUNT {
+            high.push((key, doc, count));
         }
-        layout.push(key, &postings, &high);
+        (key, posting(doc, class(count, range)))
+    });
+    let terms = Inverted::new(in_order().map(|(_, entry)| entry.terms_len()).sum(), postings);
+    high.sort_unstable();
+    let mut high = &high[..];
+    let mut of_term = Vec::new();
+    for (key, postings) in terms.lists() {
+        of_term.clear();
+        while let Some((&(other, doc, count), rest)) = high.split_first()
+            && other == key
+        {
+            of_term.push((doc, count));
+            high = rest;
+        }
+        layout.push(key, postings, &of_term);
     }
-
-    let tags = Inverted::new(in_order().map(tail::Entry::tags), |tag| tag, |doc, _| u64::from(doc));
-    for (tag, list) in tags.lists() {
-        postings.clear();
-        postings.extend(list.iter().map(|&doc| doc as u32));
-        layout.tags.push(tag, &postings);
+    let tags = in_order().flat_map(|(doc, entry)| entry.tags().map(move |tag| (tag, doc)));
+    let tags = Inverted::new(in_order().map(|(_, entry)| entry.tags_len()).sum(), tags);
+    for (tag, docs) in tags.lists() {
+        layout.tags.push(tag, docs);
     }
     let numbers = order.doc.clone();
     (layout.finish(order, classes), numbers)
 }
 
-/// Lists by key, of documents that each bring some keys.
+/// Lists of values by key.
 struct Inverted {
     /// (key, where its list begins), by key.
     keys: Vec<(u64, u32)>,
-    lists: Vec<u64>,
+    lists: Vec<u32>,
 }
 
 impl Inverted {
-    fn new<W: Iterator<Item = u64>>(
-        documents: impl Iterator<Item = W>,
-        key: impl Fn(u64) -> u64,
-        value: impl Fn(u32, u64) -> u64,
-    ) -> Self {
+    /// Of so many pairs of key and value; each list keeps the order in which its values come.
+    fn new(count: usize, pairs: impl Iterator<Item = (u64, u32)>) -> Self {
         let mut numbers = Numbers::new();
-        // (number of the key, value) in the order of the documents.
-        let mut pairs: Vec<(u32, u64)> = Vec::new();
-        for (doc, words) in documents.enumerate() {
-            pairs.extend(words.map(|word| (numbers.count(key(word)), value(doc as u32, word))));
-        }
+        let numbered = pairs.map(|(key, value)| (numbers.count(key), value));
+        let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(count);
+        pairs.extend(numbered);
         let mut by_key: Vec<(u64, u32)> =
             numbers.keys.iter().enumerate().map(|(number, &key)| (key, number as u32)).collect();
         by_key.sort_unstable();
@@ -208,7 +210,7 @@ impl Inverted {
         Self { keys: by_key, lists }
     }
 
-    fn lists(&self) -> impl Iterator<Item = (u64, &[u64])> {
+    fn lists(&self) -> impl Iterator<Item = (u64, &[u32])> {
         self.keys.iter().enumerate().map(|(at, &(key, start))| {
             let end = self.keys.get(at + 1).map_or(self.lists.len(), |&(_, start)| start as usize);
             (key, &self.lists[start as usize..end])
@@ -296,24 +298,30 @@ pub(crate) fn merge(sources: &[(&Segment, &DeadSet)]) -> (Segment, Vec<Vec<u32>>
     let ranges: Vec<u8> = order.lengths.iter().map(|&length| classes.range(length)).collect();
     let mut layout = Layout::new(incoming.len());
 
-    let mut terms: Vec<_> = sources.iter().map(|(segment, _)| segment.terms().peekable()).collect();
+    let among: Vec<_> = sources.iter().map(|(segment, _)| segment.classes_among(&classes)).collect();
+    let mut terms: Vec<_> = sources.iter().map(|(segment, _)| segment.terms()).collect();
+    let mut next: Vec<Option<Term<'_>>> = terms.iter_mut().map(Iterator::next).collect();
     let (mut postings, mut high) = (Vec::new(), Vec::new());
-    while let Some(key) = terms.iter_mut().filter_map(|terms| terms.peek().map(|term| term.key)).min() {
+    while let Some(key) = next.iter().flatten().map(|term| term.key).min() {
         postings.clear();
         high.clear();
-        for (source, terms) in terms.iter_mut().enumerate() {
-            let Some(term) = terms.next_if(|term| term.key == key) else { continue };
-            let segment = sources[source].0;
+        for (source, next) in next.iter_mut().enumerate() {
+            let Some(term) = next.filter(|term| term.key == key) else { continue };
+            *next = terms[source].next();
+            let (segment, numbers, among) = (sources[source].0, &numbers[source][..], &among[source]);
             term.postings.for_each(|doc, old| {
-                let number = numbers[source][doc as usize];
+                let number = numbers[doc as usize];
                 if number == u32::MAX {
                     return;
                 }
-                let count = segment.count(&term, doc, old);
-                if count >= HIGH_COUNT {
-                    high.push((number, count));
+                if count_group(old) == HIGH_COUNT {
+                    high.push((number, segment.count(&term, doc, old)));
                 }
-                postings.push(posting(number, class(count, ranges[number as usize])));
+                let class = match among {
+                    Some(among) => among[usize::from(old)],
+                    None => class(count_group(old), ranges[number as usize]),
+                };
+                postings.push(posting(number, class));
             });
         }
         if !postings.is_sorted() {

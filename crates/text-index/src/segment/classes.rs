@@ -68,6 +68,16 @@ impl Classes {
         (self.floors.partition_point(|&floor| floor <= length).max(1) - 1) as u8
     }
 
+    /// The class here of each class there, where the ranges there are one length each; of those with [`HIGH_COUNT`] only the range counts.
+    pub(crate) fn translation_of(&self, there: &Self) -> Option<[u8; 256]> {
+        let ranges: Vec<u8> = there.floors.iter().map(|&length| self.range(length)).collect();
+        let here = |old: usize| {
+            let range = ranges.get(usize::from(range_of(old as u8))).copied().unwrap_or(0);
+            class(count_group(old as u8), range)
+        };
+        there.exact.then(|| std::array::from_fn(here))
+    }
+
     /// Whether the bound of this class is the saturation itself.
     pub(crate) fn is_exact(&self, class: u8) -> bool {
         self.exact && count_group(class) < HIGH_COUNT
@@ -135,21 +145,24 @@ impl FrontBuilder {
 
     pub(crate) fn finish(&self) -> Front {
         // From the highest count down: lower counts matter only with shorter documents.
-        let mut corners: Vec<(u8, u8)> = Vec::with_capacity(self.least.len());
+        let mut corners = [(0_u8, 0_u8); HIGH_COUNT as usize];
+        let (mut count, mut least) = (0, RANGES as u8);
         for (group, &range) in self.least.iter().enumerate().rev() {
-            if range < corners.last().map_or(RANGES as u8, |&(_, range)| range) {
-                corners.push((group as u8 + 1, range));
+            if range < least {
+                corners[count] = (group as u8 + 1, range);
+                (count, least) = (count + 1, range);
             }
         }
-        while corners.len() > 4 {
+        while count > 4 {
             // Two neighbours become one that bounds both: where the lengths are nearest, least is lost.
-            let at = (1..corners.len()).min_by_key(|&at| corners[at - 1].1 - corners[at].1).unwrap_or(1);
+            let at = (1..count).min_by_key(|&at| corners[at - 1].1 - corners[at].1).unwrap_or(1);
             corners[at - 1].1 = corners[at].1;
-            corners.remove(at);
+            corners.copy_within(at + 1..count, at);
+            count -= 1;
         }
-        let last = corners.last().map_or(0, |&(count, range)| class(count, range));
+        let last = corners[..count].last().map_or(0, |&(count, range)| class(count, range));
         let mut front = [last; 4];
-        for (to, &(count, range)) in front.iter_mut().zip(&corners) {
+        for (to, &(count, range)) in front.iter_mut().zip(&corners[..count]) {
             *to = class(count, range);
         }
         front

@@ -6,6 +6,8 @@ use super::classes::{Bounds, Front, FrontBuilder, front_bound};
 pub(crate) const BLOCK: usize = 256;
 /// Postings that share one front in a plain list.
 pub(crate) const STRETCH: usize = 128;
+/// A plain list of at most so many postings has no fronts: its postings are looked at as fast.
+const UNFRONTED_MAX: usize = 8;
 /// From this many postings a block on average, a term gets blocks.
 const BLOCKED_MIN: usize = 6;
 /// From this many postings on, a block's documents are a bitmap (with the ranks of its four words).
@@ -50,7 +52,7 @@ pub(crate) struct Head {
 /// The postings of one term.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Postings<'a> {
-    /// Sorted; a front for each [`STRETCH`] of them, unless there is only one posting.
+    /// Sorted; a front for each [`STRETCH`] of them, unless they are few.
     Plain {
         postings: &'a [u32],
         fronts: &'a [u32],
@@ -258,9 +260,14 @@ pub(crate) fn write_blocks(postings: &[u32], documents: usize, heads: &mut Vec<H
     heads.push(Head { start: (bytes.len() - base) as u32, front: all.finish() });
 }
 
+/// How many fronts a plain list has.
+pub(crate) fn fronts(holders: usize) -> usize {
+    if holders <= UNFRONTED_MAX { 0 } else { holders.div_ceil(STRETCH) }
+}
+
 /// Writes a plain list of more than one posting behind `plain`: fronts, then postings.
 pub(crate) fn write_plain(postings: &[u32], plain: &mut Vec<u32>) {
-    for stretch in postings.chunks(STRETCH) {
+    for stretch in postings.chunks(STRETCH).take(fronts(postings.len())) {
         let mut front = FrontBuilder::new();
         for &one in stretch {
             front.add(class_of(one));

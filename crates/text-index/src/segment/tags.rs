@@ -32,6 +32,14 @@ impl TagList {
         self.dictionary.get(tag).map(|(number, _)| self.number(number))
     }
 
+    /// How many documents have one of these tags, those that have several counted as often.
+    pub(crate) fn holders_of_any(&self, tags: &[u64]) -> u64 {
+        tags.iter()
+            .filter_map(|&tag| self.dictionary.get(tag))
+            .map(|(_, entry)| u64::from(entry.documents))
+            .sum()
+    }
+
     /// Each tag with its documents.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, TagPostings<'_>)> {
         (0..self.dictionary.len()).map(|number| (self.dictionary.key(number), self.number(number)))
