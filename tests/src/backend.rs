@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use steadfast_graph_memory::{Config, GraphMemory, Tenant};
 use steadfast_memory_api::{
-    Allocate, Answer, Delete, Hits, Id, Memory, MemoryError, Patch, Record, Search, TenantStats, Version,
+    Allocate, Answer, Delete, Hits, Id, Limits, Memory, MemoryError, Patch, Record, Search, TenantStats,
+    Version,
 };
 use steadfast_stress::Failure;
 use tokio::sync::Semaphore;
@@ -18,11 +19,15 @@ pub trait Backend: Send + Sync + 'static {
     /// A store that is open.
     type Store: Store;
 
-    /// Opens the store in `directory`, which exists; an empty one makes a new store.
+    /// Opens the store in `directory`, which exists, under these limits; an empty one makes a new store.
     ///
     /// # Errors
     /// A failure means that there is no store to run on.
-    fn open(&self, directory: &Path) -> impl Future<Output = Result<Self::Store, Failure>> + Send;
+    fn open(
+        &self,
+        directory: &Path,
+        limits: Limits,
+    ) -> impl Future<Output = Result<Self::Store, Failure>> + Send;
 }
 
 /// An open store with one tenant.
@@ -66,8 +71,8 @@ pub struct EmbeddedTenant {
 impl Backend for Embedded {
     type Store = EmbeddedStore;
 
-    async fn open(&self, directory: &Path) -> Result<EmbeddedStore, Failure> {
-        let store = GraphMemory::open(directory, Config::default()).await?;
+    async fn open(&self, directory: &Path, limits: Limits) -> Result<EmbeddedStore, Failure> {
+        let store = GraphMemory::open(directory, Config::default().limits(limits)).await?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let searches = Arc::new(Semaphore::new(processors));
         let tenant = EmbeddedTenant { tenant: store.tenant("stress")?, searches };

@@ -2,8 +2,10 @@
 //!
 //! A corpus is a list of [`Passage`]s of some sentences each, always in the same order for the same sources, no
 //! text twice. By default the sources are the packages that `Cargo.lock` pins for this platform, so two machines of one platform
-//! have the same corpus; the workspace's own crates, which change with every edit, are left out.
+//! have the same corpus; the workspace's own crates, which change with every edit, are left out. Who needs more takes their code as
+//! well ([`Extent`]).
 
+mod code;
 mod dependencies;
 mod documentation;
 mod passages;
@@ -14,6 +16,17 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How much of the dependencies becomes passages. A user's own files are always read as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Extent {
+    /// Descriptions, READMEs and documentation comments.
+    #[default]
+    Documentation,
+    /// These, and then the code that is documented: functions and other items with their bodies, of the sources, examples and
+    /// tests. Tables of numbers are left out.
+    WithCode,
+}
 
 /// Some sentences of a source file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,9 +127,17 @@ impl Corpus {
     /// # Errors
     /// See [`CorpusError`].
     pub fn load(path: Option<&Path>) -> Result<Self, CorpusError> {
+        Self::load_to(path, Extent::Documentation)
+    }
+
+    /// As [`load`](Self::load), with as much of the dependencies as `extent` says.
+    ///
+    /// # Errors
+    /// See [`CorpusError`].
+    pub fn load_to(path: Option<&Path>, extent: Extent) -> Result<Self, CorpusError> {
         let corpus = match path {
             Some(path) => text_files::read(path)?,
-            None => dependencies::read()?,
+            None => dependencies::read(extent)?,
         };
         Ok(corpus.without_duplicates())
     }
@@ -133,14 +154,26 @@ impl Corpus {
         file: &str,
         blocks: impl IntoIterator<Item = &'t str>,
     ) {
+        self.add_passages(package, file, passages::split(blocks), 0);
+    }
+
+    /// Adds the passages of `file`, numbered from `ordinal`; tells the number after the last.
+    fn add_passages(
+        &mut self,
+        package: Option<&Arc<Package>>,
+        file: &str,
+        texts: Vec<String>,
+        ordinal: u32,
+    ) -> u32 {
         let file: Arc<str> = file.into();
-        let texts = passages::split(blocks);
-        self.passages.extend(texts.into_iter().zip(0..).map(|(text, ordinal)| Passage {
+        let end = ordinal + texts.len() as u32;
+        self.passages.extend(texts.into_iter().zip(ordinal..).map(|(text, ordinal)| Passage {
             package: package.map(Arc::clone),
             file: Arc::clone(&file),
             ordinal,
             text: text.into(),
         }));
+        end
     }
 
     fn without_duplicates(mut self) -> Self {

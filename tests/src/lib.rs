@@ -8,13 +8,16 @@
 mod at_once;
 pub mod backend;
 pub mod corpus;
+mod filled;
+pub mod index;
 pub mod memory;
+mod process;
 
 use steadfast_stress::Suite;
 
 /// All suites, on the embedded store.
 pub fn suites() -> Vec<Suite> {
-    vec![memory::suite()]
+    vec![memory::suite(), index::suite()]
 }
 
 /// Compiles the example of the project's README.

@@ -1,10 +1,7 @@
 //! Suite `memory`: allocation and search on one shared memory that is full of real text.
 
 mod allocate_high_concurrency;
-mod filled;
-mod lookup;
 mod search_high_concurrency;
-mod writes;
 
 use steadfast_stress::Suite;
 

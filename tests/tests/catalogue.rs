@@ -9,12 +9,22 @@ use serde_json::Value;
 /// A row of the catalogue.
 struct Row {
     name: &'static str,
-    users: u64,
-    operations_each: u64,
+    load: Load,
     /// None where the catalogue sets none.
     timeout_ms_max: Option<f64>,
     /// The catalogue's own floors; ours may only be stricter.
     floors: &'static [Bound],
+}
+
+/// What a row says of the load.
+#[derive(Clone, Copy)]
+enum Load {
+    /// So many users, so many operations each, so much rest between two.
+    Counted { users: u64, each: u64, think_time_ms: Option<f64> },
+    /// Users, each for how many seconds, one phase after the other.
+    Users { phases: &'static [(u64, u64)], think_time_ms: f64 },
+    /// Operations a second, workers, seconds.
+    Rate { per_second: f64, workers: u64, seconds: u64 },
 }
 
 /// `metric comparison bound`, the bound in the unit that is written behind it.
@@ -30,11 +40,10 @@ const fn bound(metric: &'static str, comparison: &'static str, number: f64, unit
     Bound { metric, comparison, number, unit }
 }
 
-const CATALOGUE: [Row; 2] = [
+const CATALOGUE: [Row; 7] = [
     Row {
         name: "memory.allocate_high_concurrency",
-        users: 500,
-        operations_each: 1,
+        load: Load::Counted { users: 500, each: 1, think_time_ms: None },
         timeout_ms_max: Some(10_000.0),
         floors: &[
             bound("success", ">=", 100.0, "%"),
@@ -45,26 +54,104 @@ const CATALOGUE: [Row; 2] = [
     },
     Row {
         name: "memory.search_high_concurrency",
-        users: 200,
-        operations_each: 1,
+        load: Load::Counted { users: 200, each: 1, think_time_ms: None },
         timeout_ms_max: None,
         floors: &[bound("success", ">=", 100.0, "%"), bound("elapsed", "<", 30.0, "s")],
     },
+    Row {
+        name: "index.extreme_concurrency",
+        load: Load::Counted { users: 1_000, each: 10, think_time_ms: Some(1.0) },
+        timeout_ms_max: None,
+        floors: &[bound("success", ">=", 99.9, "%"), bound("rate", ">", 500.0, "/s")],
+    },
+    Row {
+        name: "index.memory_pressure",
+        load: Load::Users { phases: &[(50, 30)], think_time_ms: 10.0 },
+        timeout_ms_max: None,
+        floors: &[bound("rss_growth", "<", 1.0, "GB")],
+    },
+    Row {
+        name: "index.sustained_load",
+        load: Load::Rate { per_second: 100.0, workers: 10, seconds: 300 },
+        timeout_ms_max: None,
+        floors: &[
+            bound("rate", ">=", 99.0, "/s"),
+            bound("rate over 10s", ">=", 80.0, "/s"),
+            bound("errors", "<=", 5.0, "%"),
+            bound("mean", "<=", 500.0, "ms"),
+        ],
+    },
+    Row {
+        name: "index.resource_exhaustion_recovery",
+        load: Load::Counted { users: 2_000, each: 1, think_time_ms: None },
+        timeout_ms_max: Some(30_000.0),
+        floors: &[
+            bound("success", ">=", 70.0, "%"),
+            bound("timeouts", "<=", 0.0, "%"),
+            bound("elapsed", "<", 120.0, "s"),
+        ],
+    },
+    Row {
+        name: "index.rapid_scale",
+        load: Load::Users {
+            phases: &[(10, 30), (500, 60), (1_000, 30), (100, 30), (10, 30)],
+            think_time_ms: 100.0,
+        },
+        timeout_ms_max: None,
+        floors: &[
+            bound("errors in each phase", "<=", 10.0, "%"),
+            bound("p50 in phase calm_again", "<=", 1.5, "x in phase calm"),
+        ],
+    },
 ];
+
+impl Load {
+    /// Whether this is the full load that is listed, which tells phases in words only.
+    fn is_that_of(self, listed: &Value) -> bool {
+        let listed_duration_ms = listed["duration_ms"].as_f64();
+        let think_time = |expected: Option<f64>| listed["think_time_ms"].as_f64() == expected;
+        let lasts = |seconds: u64| listed_duration_ms == Some(seconds as f64 * 1e3);
+        match self {
+            Self::Counted { users, each, think_time_ms } => {
+                listed["users"] == users && listed["operations_each"] == each && think_time(think_time_ms)
+            }
+            Self::Users { phases, think_time_ms } => {
+                let description = listed["description"].as_str().unwrap_or_default();
+                let told = description.split(", then ").map(|phase| {
+                    let mut numbers = phase.split(|c: char| !c.is_ascii_digit() && c != '.');
+                    let mut next = || numbers.by_ref().find_map(|number| number.parse::<f64>().ok());
+                    (next(), next())
+                });
+                let wanted =
+                    phases.iter().map(|&(users, seconds)| (Some(users as f64), Some(seconds as f64)));
+                told.eq(wanted)
+                    && lasts(phases.iter().map(|(_, seconds)| seconds).sum())
+                    && listed["users"].as_u64() == phases.iter().map(|(users, _)| *users).max()
+                    && think_time(Some(think_time_ms))
+            }
+            Self::Rate { per_second, workers, seconds } => {
+                listed["open_loop"] == true
+                    && listed["rate_per_second"] == per_second
+                    && listed["in_flight_max"] == workers
+                    && lasts(seconds)
+            }
+        }
+    }
+}
 
 impl Bound {
     /// Whether an objective, as it is listed, allows nothing that this bound forbids.
     fn is_kept_by(&self, objective: &str) -> bool {
-        let mut parts = objective.split_whitespace();
-        let (metric, comparison) = (parts.next(), parts.next());
-        let number = parts.next().and_then(|bound| bound.strip_suffix(self.unit)).map(str::parse::<f64>);
-        let Some(Ok(number)) = number else { return false };
+        let Some(rest) = objective.strip_prefix(self.metric).and_then(|rest| rest.strip_prefix(' ')) else {
+            return false;
+        };
+        let Some((comparison, number)) = rest.split_once(' ') else { return false };
+        let Some(Ok(number)) = number.strip_suffix(self.unit).map(str::parse::<f64>) else { return false };
         let upper = self.comparison.starts_with('<');
         let stricter = if upper { number < self.number } else { number > self.number };
-        let same =
-            number == self.number && (comparison == Some(self.comparison) || self.comparison.ends_with('='));
-        let same_direction = comparison.is_some_and(|sign| sign.starts_with('<') == upper && sign != "==");
-        metric == Some(self.metric) && same_direction && (stricter || same)
+        let same = number == self.number && (comparison == self.comparison || self.comparison.ends_with('='));
+        let same_direction = comparison.starts_with('<') == upper && comparison != "==";
+        same_direction && (stricter || same)
     }
 }
 
@@ -93,11 +180,15 @@ fn loads_and_objectives_are_those_of_the_catalogue() {
     let listed = listed();
     for row in &CATALOGUE {
         let scenario = listed.iter().find(|scenario| scenario["name"] == row.name).expect(row.name);
+        let full = &scenario["tiers"]["standard"]["load"];
+        assert!(row.load.is_that_of(full), "{}: {full:#}", row.name);
         for tier in ["smoke", "standard"] {
             let plan = &scenario["tiers"][tier];
             let load = &plan["load"];
-            assert_eq!(load["users"], row.users, "{} {tier}", row.name);
-            assert_eq!(load["operations_each"], row.operations_each, "{} {tier}", row.name);
+            // Never fewer users, nor a lower rate: that would be another load, not a shorter one.
+            for field in ["users", "operations_each", "think_time_ms", "rate_per_second", "in_flight_max"] {
+                assert_eq!(load[field], full[field], "{} {tier}: {field}", row.name);
+            }
             if let Some(most) = row.timeout_ms_max {
                 assert!(
                     load["timeout_ms"].as_f64().is_some_and(|timeout| timeout <= most),
@@ -129,6 +220,13 @@ fn a_weaker_objective_is_seen() {
     ] {
         assert_eq!(floor.is_kept_by(objective), keeps, "{objective}");
     }
+    let scoped = bound("rate over 10s", ">=", 80.0, "/s");
+    assert!(scoped.is_kept_by("rate over 10s >= 90/s"));
+    assert!(!scoped.is_kept_by("rate over 10s >= 79/s") && !scoped.is_kept_by("rate >= 90/s"));
+    let relative = bound("p50 in phase b", "<=", 1.5, "x in phase a");
+    assert!(relative.is_kept_by("p50 in phase b <= 1.2x in phase a"));
+    assert!(!relative.is_kept_by("p50 in phase b <= 1.6x in phase a"));
+    assert!(!relative.is_kept_by("p50 in phase b <= 1.5x in phase c"));
     assert!(bound("success", ">=", 70.0, "%").is_kept_by("success > 70%"));
     assert!(!bound("success", ">=", 70.0, "%").is_kept_by("success >= 69%"));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use steadfast_suites::corpus::{Corpus, CorpusError};
+use steadfast_suites::corpus::{Corpus, CorpusError, Extent, Passage};
 
 /// Forty words, so a passage by themselves; `mark` tells them apart.
 fn paragraph(mark: &str) -> String {
@@ -74,4 +74,28 @@ fn the_dependencies_documentation_is_a_corpus() {
     assert!(order.is_sorted());
     // What the default run relies on for not writing the corpus twice.
     assert!(corpus.passages.len() > 10_000, "{corpus}");
+}
+
+#[test]
+fn with_their_code_the_dependencies_are_fifty_thousand_passages() {
+    let documentation =
+        Corpus::load(None).expect("this workspace was built, so its dependencies are on this disk");
+    let corpus = Corpus::load_to(None, Extent::WithCode).expect("as above");
+    let texts: HashSet<&str> = corpus.passages.iter().map(|it| &*it.text).collect();
+    assert_eq!(texts.len(), corpus.passages.len());
+    assert!(texts.iter().all(|text| !text.trim().is_empty() && text.len() <= 1_500));
+    assert!(
+        documentation.passages.iter().all(|it| texts.contains(&*it.text)),
+        "it has the documentation as well"
+    );
+    let order: Vec<_> = corpus.passages.iter().filter_map(|it| it.package.as_deref()).collect();
+    assert!(order.is_sorted());
+    let mut places = HashSet::new();
+    let is_new = |it: &Passage| {
+        let package = it.package.as_deref().expect("it is a dependency's");
+        places.insert((package.name.clone(), package.version.clone(), it.file.clone(), it.ordinal))
+    };
+    assert!(corpus.passages.iter().all(is_new));
+    // What suite `index` relies on for not writing the corpus twice.
+    assert!(corpus.passages.len() >= 50_000, "{corpus}");
 }

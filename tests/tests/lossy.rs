@@ -1,23 +1,27 @@
-//! The suite against stores that break a promise once in 10 000 writes: it must fail, and name the promise.
+//! The suites against stores that break a promise once in 10 000 writes: it must fail, and name the promise.
 //!
-//! [`LossyMemory`] keeps the contract of a memory except for one write, the *k*-th, and does to it what its [`Fault`] says.
+//! [`LossyMemory`] keeps the contract of a memory except for one write, the *k*-th, to which it does what its [`Fault`] says, or for a
+//! search now and then.
 
 mod fixture;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use steadfast_memory_api::{
-    Allocate, Answer, Delete, Hits, Id, Memory, MemoryError, Outcome, Patch, Record, Search, Seq,
+    Allocate, Answer, Delete, Hits, Id, Limits, Memory, MemoryError, Outcome, Patch, Record, Search, Seq,
     TenantStats, Version,
 };
 use steadfast_stress::report::ScenarioReport;
-use steadfast_stress::{Failure, Rng, Verdict, measure};
+use steadfast_stress::{Failure, Rng, Scenario, Verdict, measure};
 use steadfast_suites::backend::{Backend, Embedded, EmbeddedStore, EmbeddedTenant, Store};
+use steadfast_suites::index::{
+    ExtremeConcurrency, MemoryPressure, RapidScale, ResourceExhaustionRecovery, SustainedLoad,
+};
 use steadfast_suites::memory::{AllocateHighConcurrency, SearchHighConcurrency};
 
-use fixture::SmallCorpus;
+use fixture::{Short, SmallCorpus};
 
 /// One write in so many is lost.
 const ONE_IN: u64 = 10_000;
@@ -39,6 +43,10 @@ enum Fault {
     Doubled,
     /// Every search tells its worst hit first.
     Misranked,
+    /// Each search of so many finds nothing.
+    Empty { one_in: u64 },
+    /// Each search of so many gives the hits of an earlier one.
+    Stale { one_in: u64 },
 }
 
 /// Opens embedded stores of which write `lost` is lost.
@@ -54,8 +62,13 @@ struct Loss {
     /// From 0.
     lost: u64,
     writes: AtomicU64,
+    /// Whether a write is lost, or on its way to be.
+    claimed: AtomicBool,
     /// The id that it was acknowledged with.
     id: OnceLock<Id>,
+    searches: AtomicU64,
+    /// The hits of the first search.
+    first_hits: OnceLock<Hits>,
 }
 
 struct LossyStore {
@@ -73,15 +86,23 @@ struct LossyMemory {
 
 impl Lossy {
     fn new(fault: Fault, lost: u64) -> Self {
-        Self { fault, loss: Arc::new(Loss { lost, writes: AtomicU64::new(0), id: OnceLock::new() }) }
+        let loss = Loss {
+            lost,
+            writes: AtomicU64::new(0),
+            claimed: AtomicBool::new(false),
+            id: OnceLock::new(),
+            searches: AtomicU64::new(0),
+            first_hits: OnceLock::new(),
+        };
+        Self { fault, loss: Arc::new(loss) }
     }
 }
 
 impl Backend for Lossy {
     type Store = LossyStore;
 
-    async fn open(&self, directory: &Path) -> Result<LossyStore, Failure> {
-        let store = Embedded.open(directory).await?;
+    async fn open(&self, directory: &Path, limits: Limits) -> Result<LossyStore, Failure> {
+        let store = Embedded.open(directory, limits).await?;
         let memory =
             LossyMemory { memory: store.memory().clone(), fault: self.fault, loss: Arc::clone(&self.loss) };
         Ok(LossyStore { store, memory })
@@ -123,8 +144,9 @@ impl LossyMemory {
 
 impl Memory for LossyMemory {
     async fn allocate(&self, mut request: Allocate) -> Result<Answer, MemoryError> {
-        // Relaxed: only that one write is the k-th matters, which the read-modify-write gives by itself.
-        let is_lost = self.loss.writes.fetch_add(1, Ordering::Relaxed) == self.loss.lost;
+        // Relaxed: only that one write is the k-th matters, which the read-modify-writes give by themselves.
+        let number = self.loss.writes.fetch_add(1, Ordering::Relaxed);
+        let is_lost = number >= self.loss.lost && !self.loss.claimed.swap(true, Ordering::Relaxed);
         if !is_lost {
             return self.memory.allocate(request).await;
         }
@@ -136,7 +158,14 @@ impl Memory for LossyMemory {
         }
         let answer = match self.fault {
             Fault::Dropped => self.invented().await,
-            _ => self.memory.allocate(request).await?,
+            _ => match self.memory.allocate(request).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // A write that is refused can't be lost; the next one is.
+                    self.loss.claimed.store(false, Ordering::Relaxed);
+                    return Err(error);
+                }
+            },
         };
         self.loss.id.set(answer.id).expect("one write is the k-th");
         Ok(answer)
@@ -163,8 +192,14 @@ impl Memory for LossyMemory {
         if let Some(lost) = self.lost_to(Fault::NotIndexed) {
             hits.hits.retain(|hit| hit.record.id != lost);
         }
-        if self.fault == Fault::Misranked {
-            hits.hits.reverse();
+        // Relaxed: only that each search has a number of its own matters.
+        let number = self.loss.searches.fetch_add(1, Ordering::Relaxed) + 1;
+        let first = self.loss.first_hits.get_or_init(|| hits.clone());
+        match self.fault {
+            Fault::Misranked => hits.hits.reverse(),
+            Fault::Empty { one_in } if number.is_multiple_of(one_in) => hits.hits.clear(),
+            Fault::Stale { one_in } if number.is_multiple_of(one_in) => hits.clone_from(first),
+            _ => {}
         }
         Ok(hits)
     }
@@ -260,4 +295,85 @@ fn a_write_with_another_character_fails_it() {
     assert_fails_by(&report, "found by id, unchanged");
     assert_fails_by(&report, "found by slug, unchanged");
     assert_fails_by(&report, "found by search, unchanged");
+}
+
+/// Runs a scenario of suite `index` for a second or two.
+fn run_index(scenario: impl Scenario) -> ScenarioReport {
+    measure(Short(scenario), &SmallCorpus::new().options())
+}
+
+#[track_caller]
+fn assert_wrong_answers_are_seen(scenario: impl Scenario) {
+    let report = run_index(scenario);
+    assert_fails_by(&report, "wrong answers");
+    let errors = &report.operations.errors;
+    assert!(errors.iter().any(|error| error.kind == "wrong answer" && error.count > 0), "{errors:?}");
+}
+
+#[track_caller]
+fn assert_a_lost_write_is_seen(scenario: impl Scenario) {
+    let report = run_index(scenario);
+    assert_fails_by(&report, "found by id, unchanged");
+    assert_fails_by(&report, "found by search, unchanged");
+    assert_fails_by(&report, "reopened: found by slug, unchanged");
+}
+
+/// Dropped of the passages that set-up writes.
+fn lossy() -> Lossy {
+    Lossy::new(Fault::Dropped, Rng::new(25).below(ONE_IN))
+}
+
+#[test]
+fn index_extreme_concurrency_sees_one_empty_answer_in_five_thousand() {
+    assert_wrong_answers_are_seen(ExtremeConcurrency::on(Lossy::new(Fault::Empty { one_in: 5_000 }, 0)));
+}
+
+#[test]
+fn index_extreme_concurrency_sees_a_lost_write() {
+    assert_a_lost_write_is_seen(ExtremeConcurrency::on(lossy()));
+}
+
+#[test]
+fn index_memory_pressure_sees_an_empty_answer() {
+    assert_wrong_answers_are_seen(MemoryPressure::on(Lossy::new(Fault::Empty { one_in: 10 }, 0)));
+}
+
+#[test]
+fn index_memory_pressure_sees_a_lost_write() {
+    assert_a_lost_write_is_seen(MemoryPressure::on(lossy()));
+}
+
+#[test]
+fn index_sustained_load_sees_an_answer_to_another_query() {
+    assert_wrong_answers_are_seen(SustainedLoad::on(Lossy::new(Fault::Stale { one_in: 50 }, 0)));
+}
+
+#[test]
+fn index_sustained_load_sees_a_lost_write() {
+    assert_a_lost_write_is_seen(SustainedLoad::on(lossy()));
+}
+
+#[test]
+fn index_rapid_scale_sees_an_empty_answer() {
+    assert_wrong_answers_are_seen(RapidScale::on(Lossy::new(Fault::Empty { one_in: 500 }, 0)));
+}
+
+#[test]
+fn index_rapid_scale_sees_a_lost_write() {
+    assert_a_lost_write_is_seen(RapidScale::on(lossy()));
+}
+
+#[test]
+fn index_resource_exhaustion_recovery_sees_an_answer_to_another_query() {
+    // Set-up searches 2 000 times, the load as often, and the check as often again before it looks everything up.
+    let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::Stale { one_in: 3_500 }, 0));
+    assert_wrong_answers_are_seen(scenario);
+}
+
+#[test]
+fn index_resource_exhaustion_recovery_sees_a_lost_write() {
+    // Set-up writes 10 200 and 2 000; the load comes after them.
+    let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::GoneAfterReopening, 12_300));
+    let report = run_index(scenario);
+    assert_fails_by(&report, "found by id, unchanged");
 }

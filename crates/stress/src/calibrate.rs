@@ -38,8 +38,9 @@ pub(crate) async fn calibrate(
         lag_p99_ns: None,
         elapsed_s: 0.0,
     };
-    if let load::Shape::Rate { per_second, max_in_flight, .. } = load.shape {
-        let open = Load::rate(per_second.max(RATE_MIN)).max_in_flight(max_in_flight).lasting(PART);
+    if load.is_open() {
+        let rate = load.peak().unwrap_or(0.0).max(RATE_MIN);
+        let open = Load::rate(rate).max_in_flight(load.slots()).lasting(PART);
         load::run(&open, 0, Arc::new(NullTarget), Arc::clone(recorder), Stop::never()).await?;
         collect_into(recorder, figures, spare);
         let lag = figures.open.as_ref().map(|open| open.lag.percentile(99.0));
@@ -53,7 +54,7 @@ pub(crate) async fn calibrate(
 
 /// Why the generator could not have offered this load; nothing if it could.
 pub(crate) fn too_slow(load: &Load, calibration: &CalibrationReport) -> Option<String> {
-    let load::Shape::Rate { per_second, .. } = load.shape else { return None };
+    let per_second = load.peak().filter(|_| load.is_open())?;
     let reached = calibration.operations_per_second;
     (per_second > LOADED_MAX * reached).then(|| {
         format!(
@@ -70,12 +71,15 @@ fn collect_into(recorder: &Recorder, figures: &mut Figures, spare: &mut Figures)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Layout;
+
+    const LAYOUT: Layout = Layout { open: true, phases: 0 };
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn it_measures_the_generator_and_leaves_nothing_behind() {
         let load = Load::rate(500.0).max_in_flight(4).lasting(Duration::from_secs(9));
-        let recorder = Arc::new(Recorder::for_this_machine(true));
-        let (mut figures, mut spare) = (Figures::touched(true), Figures::touched(true));
+        let recorder = Arc::new(Recorder::for_this_machine(LAYOUT));
+        let (mut figures, mut spare) = (Figures::touched(LAYOUT), Figures::touched(LAYOUT));
         let report = calibrate(&load, &recorder, &mut figures, &mut spare).await.unwrap();
         assert!(report.operations_per_second > 0.0 && report.p99_ns > 0);
         assert!(report.lag_p99_ns.is_some());

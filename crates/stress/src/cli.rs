@@ -3,7 +3,9 @@
 //! Exit codes are the verdict's (0 PASS, 1 FAIL, 3 INVALID), 2 for a command line or a scenario description that is
 //! wrong, and 1 where the report can't be written.
 
+mod again;
 mod arguments;
+mod compare;
 mod list;
 
 use std::ffi::OsString;
@@ -13,11 +15,13 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::arguments::{Arguments, Parsed};
+use crate::baseline::{self, BaselineError};
 use crate::interrupt;
 use crate::near;
 use crate::panics;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Amount, Plan};
 use crate::progress::{Progress, say};
+use crate::report::{Report, write};
 use crate::sample;
 use crate::session::{self, Session};
 use crate::suite::{Registered, Suite};
@@ -43,6 +47,8 @@ pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
 pub(crate) fn run(suites: &[Suite], arguments: Vec<OsString>) -> u8 {
     let arguments = match Arguments::parse(arguments) {
         Parsed::Run(arguments) => arguments,
+        Parsed::Compare(matches) => return compare::run(&matches),
+        Parsed::Again(matches) => return again::run(&matches),
         Parsed::Printed(code) => return code,
     };
     if let Err(wrong) = plan::check_all(suites) {
@@ -67,7 +73,14 @@ pub(crate) fn run(suites: &[Suite], arguments: Vec<OsString>) -> u8 {
         print(&text);
         return 0;
     }
-    run_chosen(&chosen, &arguments).unwrap_or_else(|error| {
+    let baselines = match Baselines::of(&arguments) {
+        Ok(baselines) => baselines,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            return USAGE;
+        }
+    };
+    run_chosen(&chosen, &arguments, &baselines).unwrap_or_else(|error| {
         say(&format!("error: {error}"));
         FAILED
     })
@@ -76,20 +89,32 @@ pub(crate) fn run(suites: &[Suite], arguments: Vec<OsString>) -> u8 {
 /// A chosen scenario with its suite.
 type Chosen<'a> = (&'a Suite, &'a dyn Registered);
 
-fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments) -> Result<u8, String> {
+fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments, baselines: &Baselines) -> Result<u8, String> {
     let seed = arguments.seed.unwrap_or_else(seed_of_now);
     let repeat = arguments.repeat_command(seed);
     let out = arguments.out.clone().unwrap_or_else(default_out);
     let directory = session::make_directory(&out, seed)
         .map_err(|error| format!("cannot make a directory for the report in {}: {error}", out.display()))?;
-    let plans: Result<Vec<_>, String> = chosen
-        .iter()
-        .map(|(suite, scenario)| Ok((*scenario, Plan::new(&suite.name, *scenario, arguments.tier)?)))
-        .collect();
+    let amount = Amount { tier: arguments.tier, soak_for: arguments.soak_for };
+    let mut plans = Vec::new();
+    for (suite, scenario) in chosen {
+        match Plan::new(&suite.name, *scenario, amount)? {
+            Some(plan) => plans.push((*scenario, plan)),
+            None => say(&format!(
+                "not run in tier {}: {}.{}, whose load is a number of operations",
+                amount.tier,
+                suite.name,
+                scenario.name()
+            )),
+        }
+    }
+    if plans.is_empty() {
+        return Err(format!("tier {} has no scenario of those chosen", amount.tier));
+    }
     let stop = interrupt::listen().map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
     panics::count_from_now_on();
     let session = Session {
-        chosen: plans?,
+        chosen: plans,
         tier: arguments.tier,
         seed,
         repetitions: arguments.repetitions,
@@ -105,20 +130,67 @@ fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments) -> Result<u8, String
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let (report, written) = runtime.block_on(session.run());
+    let (mut report, mut written) = runtime.block_on(session.run());
     // What a target left running must not keep the process from ending.
     runtime.shutdown_background();
+    let compared = baselines.compare(&mut report);
+    if baselines.older.is_some() {
+        written = written.and_then(|_| write::write(&report, &session.directory));
+    }
     let paint = Paint::for_standard_output();
     print(&format!("\n{}", table::render(&report.scenarios, paint)));
     let path = written.as_ref().ok().map(|path| path.display().to_string());
+    if let Ok(Some(table)) = &compared {
+        print(&format!("\n{table}"));
+    }
     print(&table::conclude(&report, path.as_deref(), paint));
-    let code = report.verdict.exit_code();
+    let mut code = report.verdict.exit_code();
+    for error in [compared.err(), baselines.save(&report).err()].into_iter().flatten() {
+        say(&format!("error: {error}"));
+        code = if code == 0 { USAGE } else { code };
+    }
     if let Err(error) = written {
         let directory = session.directory.display();
         say(&format!("error: cannot write report.json in {directory}: {error}"));
         return Ok(if code == 0 { FAILED } else { code });
     }
     Ok(code)
+}
+
+/// What the run is compared with, and where it is kept.
+struct Baselines {
+    older: Option<Report>,
+    margin: f64,
+    kept: Option<PathBuf>,
+}
+
+impl Baselines {
+    /// Reads the baseline, so that whatever is wrong with it is told before anything runs.
+    fn of(arguments: &Arguments) -> Result<Self, BaselineError> {
+        let out = arguments.out.clone().unwrap_or_else(default_out);
+        let path = |name: &Option<String>| name.as_ref().map(|name| baseline::path(&out, name)).transpose();
+        let older = path(&arguments.baseline)?.map(|path| baseline::load(&path)).transpose()?;
+        if let Some(older) = &older {
+            baseline::same_conditions(older, arguments.tier, &sample::machine())?;
+        }
+        Ok(Self { older, margin: arguments.margin, kept: path(&arguments.save_baseline)? })
+    }
+
+    /// The table, if there is a baseline; the verdict is in the report.
+    fn compare(&self, report: &mut Report) -> Result<Option<String>, BaselineError> {
+        let Some(older) = &self.older else { return Ok(None) };
+        let now = std::slice::from_ref(report);
+        let comparison = baseline::compare(std::slice::from_ref(older), now, self.margin)?;
+        comparison.put_into(report);
+        Ok(Some(comparison.render()))
+    }
+
+    fn save(&self, report: &Report) -> Result<(), BaselineError> {
+        let Some(path) = &self.kept else { return Ok(()) };
+        baseline::save(report, path)?;
+        print(&format!("baseline  {}\n", path.display()));
+        Ok(())
+    }
 }
 
 /// Configuration and seed, before anything runs.

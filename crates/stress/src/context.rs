@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,14 +18,29 @@ pub enum Tier {
     Smoke,
     /// The full load.
     Standard,
+    /// Ten times the users or the rate, unless the scenario says otherwise; the objectives are the same.
+    Extreme,
+    /// The full load for a time that is given, in constant memory.
+    Soak,
+}
+
+impl Tier {
+    pub(crate) const ALL: [Self; 4] = [Self::Smoke, Self::Standard, Self::Extreme, Self::Soak];
+
+    /// As the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Standard => "standard",
+            Self::Extreme => "extreme",
+            Self::Soak => "soak",
+        }
+    }
 }
 
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Smoke => "smoke",
-            Self::Standard => "standard",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -47,6 +63,7 @@ struct Shared {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Remarks {
     pub(crate) notes: Vec<(String, String)>,
+    pub(crate) marks: Vec<(Instant, String)>,
     pub(crate) reductions: Vec<String>,
 }
 
@@ -83,7 +100,7 @@ impl Context {
     /// A count that tier `smoke` divides by `smoke_divisor` (at least 1 remains), such as the documents that set-up
     /// creates. The report tells each reduction.
     pub fn reduced(&self, what: &str, full: u64, smoke_divisor: u64) -> u64 {
-        if self.shared.tier == Tier::Standard || smoke_divisor <= 1 {
+        if self.shared.tier != Tier::Smoke || smoke_divisor <= 1 {
             return full;
         }
         let reduced = (full / smoke_divisor).max(1.min(full));
@@ -95,6 +112,18 @@ impl Context {
     pub fn note(&self, key: impl Into<String>, value: impl fmt::Display) {
         let note = (key.into(), value.to_string());
         self.remarks(|remarks| remarks.notes.push(note));
+    }
+
+    /// Marks this moment on the report's time axis, such as a fault that the scenario causes. Of many marks the first
+    /// 1 000 are kept. A scenario that wants to mark in its operations keeps a clone of the context in its state.
+    pub fn mark(&self, label: impl Into<String>) {
+        const MARKS_MAX: usize = 1_000;
+        let mark = (Instant::now(), label.into());
+        self.remarks(|remarks| {
+            if remarks.marks.len() < MARKS_MAX {
+                remarks.marks.push(mark);
+            }
+        });
     }
 
     pub(crate) fn take_remarks(&self) -> Remarks {

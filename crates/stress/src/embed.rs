@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::context::Tier;
 use crate::load::Stop;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Amount, Plan};
 use crate::report::ScenarioReport;
 use crate::run::{self, Job};
 use crate::scenario::Scenario;
@@ -24,11 +25,13 @@ pub struct Options {
     pub seed: u64,
     /// What [`Context::corpus`](crate::Context::corpus) tells. Nothing by default.
     pub corpus: Option<PathBuf>,
+    /// How long tier soak runs. A minute by default.
+    pub soak_for: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tier: Tier::Smoke, seed: 1, corpus: None }
+        Self { tier: Tier::Smoke, seed: 1, corpus: None, soak_for: Duration::from_secs(60) }
     }
 }
 
@@ -66,15 +69,18 @@ pub fn check(scenario: impl Scenario) {
 ///
 /// # Panics
 ///
-/// If the scenario's description is wrong, such as an objective that can't be parsed, or if no runtime or thread can
-/// be started. What the scenario does, also a panic of it, is in the report.
+/// If the scenario's description is wrong, such as an objective that can't be parsed, if tier soak has no load of it, or
+/// if no runtime or thread can be started. What the scenario does, also a panic of it, is in the report.
 pub fn measure(scenario: impl Scenario, options: &Options) -> ScenarioReport {
     let suite = Suite::new("scenario", "").scenario(scenario);
     if let Err(wrong) = plan::check_all(std::slice::from_ref(&suite)) {
         panic!("{}", wrong.join("\n"));
     }
     let scenario = &*suite.scenarios[0];
-    let plan = Plan::new(&suite.name, scenario, options.tier).expect("it has been checked");
+    let amount = Amount { tier: options.tier, soak_for: options.soak_for };
+    let plan = Plan::new(&suite.name, scenario, amount)
+        .unwrap_or_else(|wrong| panic!("{wrong}"))
+        .unwrap_or_else(|| panic!("a load that is a number of operations can't be soaked"));
     let job = Job {
         tier: options.tier,
         seed: options.seed,
@@ -83,6 +89,7 @@ pub fn measure(scenario: impl Scenario, options: &Options) -> ScenarioReport {
         scratch: scratch(),
         stop: Stop::never(),
         on_pulse: Box::new(|_| {}),
+        interval_log: None,
     };
     let report = thread::scope(|scope| {
         let work = || {

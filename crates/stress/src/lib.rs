@@ -67,9 +67,14 @@
 //! `run.rs` takes a scenario through its stages. `load/` has the loops, `target.rs` one guarded operation, `record.rs`
 //! what is written down of it, and `monitor.rs` the thread that collects that. `objective/` and `verdict.rs` are pure.
 //! `session.rs` runs many scenarios, `cli.rs` is around it, `embed.rs` does without either.
+//! `trend.rs` tells a leak from noise, `allocations.rs` counts what it is measured in, and `baseline.rs` compares reports.
 
-#![forbid(unsafe_code)]
+// With the feature, `allocations/counting.rs` has some.
+#![cfg_attr(not(feature = "count-allocations"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
+pub mod allocations;
+mod baseline;
 mod calibrate;
 mod checks;
 mod cli;
@@ -95,6 +100,7 @@ mod session;
 mod suite;
 mod table;
 mod target;
+mod trend;
 mod verdict;
 
 /// The README's example is compiled as well.
@@ -110,6 +116,6 @@ pub use failure::Failure;
 pub use load::{CappedRate, Load, LoadFigures, Rate, Reduction, Users};
 pub use objective::{Objective, ObjectiveError};
 pub use rng::Rng;
-pub use scenario::{Call, Scenario, Tally};
+pub use scenario::{Call, PhaseTally, Scenario, Tally};
 pub use suite::Suite;
 pub use verdict::Verdict;

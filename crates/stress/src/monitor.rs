@@ -1,22 +1,28 @@
 //! The monitor: a thread beside the load that closes windows and takes samples.
 //!
 //! It is a thread of the operating system, so a target that blocks the runtime still has its windows. It wakes four
-//! times a second. Windows are about 100 bytes each and are all kept; of the samples every second one is dropped
-//! whenever there are too many, while the peak of memory is kept apart.
+//! times a second. What it keeps is bounded, however long the load: whenever there are too many windows, each two become
+//! one and new ones last twice as long; of too many samples every second one is dropped, while the peak of memory is
+//! kept apart. Objectives over spans look at each second before that.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::objective::Spans;
 use crate::record::{Figures, Recorder};
 use crate::report::WindowReport;
+use crate::report::hlog::IntervalLog;
 use crate::sample::{Sample, Sampler};
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Ten minutes at four a second.
 const SAMPLES_MAX: usize = 2_400;
+/// An hour at one a second.
+const WINDOWS_MAX: usize = 3_600;
 
 /// What the monitor saw, when the load has ended.
 #[derive(Debug)]
@@ -24,10 +30,13 @@ pub(crate) struct Observations {
     pub(crate) total: Figures,
     /// On a time axis that begins at `started`.
     pub(crate) windows: Vec<WindowReport>,
+    pub(crate) spans: Spans,
     pub(crate) started: Instant,
     /// The first is from just before the load, the last from its end.
     pub(crate) samples: Vec<Sample>,
     pub(crate) rss_peak_bytes: Option<u64>,
+    /// Why there is no interval log, or only part of one.
+    pub(crate) interval_log_error: Option<String>,
 }
 
 /// The load as it runs, for the display: once a second.
@@ -46,6 +55,13 @@ pub(crate) struct Pulse {
 
 pub(crate) type OnPulse = Box<dyn FnMut(&Pulse) + Send>;
 
+/// Who is told while the load runs.
+pub(crate) struct Watch {
+    pub(crate) on_pulse: OnPulse,
+    /// Where each window's latencies go, if anywhere.
+    pub(crate) interval_log: Option<PathBuf>,
+}
+
 /// The running thread.
 pub(crate) struct Monitor {
     thread: Option<JoinHandle<Observations>>,
@@ -58,8 +74,13 @@ struct Watching {
     window: Figures,
     spare: Figures,
     on_pulse: OnPulse,
+    interval_log: Option<IntervalLog>,
     seen: Observations,
     window_began: Instant,
+    /// How many windows of a second make one that is kept.
+    kept_length: u32,
+    /// How many of those the last one holds.
+    last_holds: u32,
     sample_every: Duration,
 }
 
@@ -69,25 +90,33 @@ impl Monitor {
         recorder: Arc<Recorder>,
         mut sampler: Sampler,
         [total, window, spare]: [Figures; 3],
-        on_pulse: OnPulse,
+        spans: Spans,
+        watch: Watch,
     ) -> std::io::Result<Self> {
+        let create = |path: PathBuf| IntervalLog::create(&path, SystemTime::now());
+        let interval_log = watch.interval_log.map(create).transpose();
         let baseline = sampler.sample();
         let started = Instant::now();
         let seen = Observations {
             total,
-            windows: Vec::with_capacity(SAMPLES_MAX / 4),
+            windows: Vec::with_capacity(WINDOWS_MAX),
+            spans,
             started,
             rss_peak_bytes: baseline.rss_bytes,
             samples: Vec::with_capacity(SAMPLES_MAX),
+            interval_log_error: interval_log.as_ref().err().map(ToString::to_string),
         };
         let mut watching = Watching {
             recorder,
             sampler,
             window,
             spare,
-            on_pulse,
+            on_pulse: watch.on_pulse,
+            interval_log: interval_log.ok().flatten(),
             seen,
             window_began: started,
+            kept_length: 1,
+            last_holds: 0,
             sample_every: SAMPLE_EVERY,
         };
         watching.keep(baseline);
@@ -135,17 +164,18 @@ impl Watching {
                 continue;
             }
             if now >= next_sample {
-                let sample = self.sampler.sample();
-                self.keep(sample);
+                self.take_sample();
                 next_sample = now + self.sample_every;
             }
             if now >= self.window_began + WINDOW {
                 self.close_window(now);
             }
         }
-        let last = self.sampler.sample();
-        self.keep(last);
+        self.take_sample();
         self.close_window(Instant::now());
+        if let Some(Err(error)) = self.interval_log.take().map(IntervalLog::finish) {
+            self.seen.interval_log_error = Some(error.to_string());
+        }
     }
 
     fn close_window(&mut self, now: Instant) {
@@ -154,23 +184,31 @@ impl Watching {
         let length = now.saturating_duration_since(self.window_began);
         let start = self.window_began.saturating_duration_since(self.seen.started);
         self.window_began = now;
+        self.log_window(start, length);
         let (counts, latency) = (self.window.counts, self.window.latency());
         let ns = |time: Duration| time.as_nanos() as u64;
         let (p50, p99) = (latency.percentile(50.0), latency.percentile(99.0));
-        self.seen.windows.push(WindowReport {
+        let end = now.saturating_duration_since(self.seen.started);
+        self.seen.spans.window(&self.window, length, end);
+        self.keep_window(WindowReport {
             start_s: start.as_secs_f64(),
             length_s: length.as_secs_f64(),
+            intended: None,
             succeeded: counts.succeeded,
             failed: counts.failed,
             timed_out: counts.timed_out,
             p50_ns: ns(p50),
+            p95_ns: ns(latency.percentile(95.0)),
             p99_ns: ns(p99),
+            p99_9_ns: ns(latency.percentile(99.9)),
+            mean_ns: if latency.is_empty() { 0.0 } else { latency.mean_ns() },
+            max_ns: ns(latency.max()),
             lag_p99_ns: self.window.open.as_ref().map(|open| ns(open.lag.percentile(99.0))),
             in_flight_peak: self.recorder.take_window_peak(),
         });
         self.seen.total.add(&self.window);
         (self.on_pulse)(&Pulse {
-            elapsed: now.saturating_duration_since(self.seen.started),
+            elapsed: end,
             issued: self.recorder.issued(),
             in_flight: self.recorder.in_flight(),
             failed: self.seen.total.counts.failed,
@@ -179,6 +217,39 @@ impl Watching {
             p50,
             p99,
         });
+    }
+
+    /// After an error nothing more is written: what is there is whole up to then.
+    fn log_window(&mut self, start: Duration, length: Duration) {
+        let Some(log) = &mut self.interval_log else { return };
+        if let Err(error) = log.window(start, length, self.window.latency()) {
+            self.seen.interval_log_error = Some(error.to_string());
+            self.interval_log = None;
+        }
+    }
+
+    fn keep_window(&mut self, window: WindowReport) {
+        let windows = &mut self.seen.windows;
+        if self.last_holds < self.kept_length
+            && let Some(last) = windows.last_mut()
+        {
+            last.take_in(&window);
+            self.last_holds += 1;
+            return;
+        }
+        if windows.len() == WINDOWS_MAX {
+            *windows = windows.chunks(2).map(WindowReport::of_all).collect();
+            windows.reserve_exact(WINDOWS_MAX - windows.len());
+            self.kept_length *= 2;
+        }
+        windows.push(window);
+        self.last_holds = 1;
+    }
+
+    fn take_sample(&mut self) {
+        let mut sample = self.sampler.sample();
+        sample.operations = self.recorder.issued().saturating_sub(self.recorder.in_flight());
+        self.keep(sample);
     }
 
     fn keep(&mut self, sample: Sample) {
@@ -198,33 +269,82 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Layout;
     use crate::target::Outcome;
     use std::sync::atomic::AtomicU64;
 
     #[test]
     fn the_last_window_holds_what_was_recorded_last() {
-        let recorder = Arc::new(Recorder::new(false, 2));
+        let layout = Layout { open: false, phases: 0 };
+        let recorder = Arc::new(Recorder::new(layout, 2));
         let pulses = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&pulses);
         let on_pulse = move |_: &Pulse| {
             seen.fetch_add(1, Ordering::Relaxed);
         };
-        let figures = || Figures::touched(false);
+        let figures = || Figures::touched(layout);
         let monitor = Monitor::start(
             Arc::clone(&recorder),
             Sampler::new(),
             [figures(), figures(), figures()],
-            Box::new(on_pulse),
+            Spans::new(&[], None),
+            Watch { on_pulse: Box::new(on_pulse), interval_log: None },
         )
         .unwrap();
         for user in 0..1_000 {
             let (started, _) = recorder.begin();
-            recorder.end(user, started, None, Outcome::Success);
+            recorder.end(user, started, None, 0, Outcome::Success);
         }
         let seen = monitor.finish().unwrap();
         assert_eq!(seen.total.counts.succeeded, 1_000);
         assert_eq!(seen.windows.iter().map(|window| window.succeeded).sum::<u64>(), 1_000);
         assert!(seen.samples.len() >= 2, "one before, one at the end");
         assert_eq!(pulses.load(Ordering::Relaxed), seen.windows.len() as u64);
+    }
+
+    #[test]
+    fn a_long_load_keeps_few_windows_and_loses_no_operation() {
+        let layout = Layout { open: false, phases: 0 };
+        let figures = || Figures::new(layout);
+        let mut watching = Watching {
+            recorder: Arc::new(Recorder::new(layout, 1)),
+            sampler: Sampler::new(),
+            window: figures(),
+            spare: figures(),
+            on_pulse: Box::new(|_| {}),
+            interval_log: None,
+            seen: Observations {
+                total: figures(),
+                windows: Vec::new(),
+                spans: Spans::new(&[], None),
+                started: Instant::now(),
+                samples: Vec::new(),
+                rss_peak_bytes: None,
+                interval_log_error: None,
+            },
+            window_began: Instant::now(),
+            kept_length: 1,
+            last_holds: 0,
+            sample_every: SAMPLE_EVERY,
+        };
+        let seconds = 5 * WINDOWS_MAX as u64 + 7;
+        for second in 0..seconds {
+            let p99_ns = if second == 5_000 { 9_000 } else { 10 };
+            watching.keep_window(WindowReport {
+                start_s: second as f64,
+                length_s: 1.0,
+                succeeded: second % 3,
+                p99_ns,
+                ..WindowReport::default()
+            });
+        }
+        let windows = &watching.seen.windows;
+        assert!(windows.len() <= WINDOWS_MAX && windows.len() >= WINDOWS_MAX / 2, "{}", windows.len());
+        let succeeded: u64 = windows.iter().map(|window| window.succeeded).sum();
+        assert_eq!(succeeded, (0..seconds).map(|second| second % 3).sum::<u64>());
+        assert_eq!(windows.iter().map(|window| window.length_s).sum::<f64>(), seconds as f64);
+        assert!(windows.windows(2).all(|pair| pair[0].start_s + pair[0].length_s == pair[1].start_s));
+        let worst = windows.iter().find(|window| window.p99_ns == 9_000).unwrap();
+        assert!(worst.start_s <= 5_000.0 && 5_000.0 < worst.start_s + worst.length_s);
     }
 }

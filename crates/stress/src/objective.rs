@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! objective  = "exactly" name "==" number
+//!            | "leak" figure comparison number [unit] "/op"
 //!            | "value" name comparison number [unit]
-//!            | metric comparison number [unit]
+//!            | metric [scope] comparison bound
+//! scope      = "over" number unit | "in" "phase" name | "in" "each" "phase"
+//! bound      = number [unit] | number "x" "in" "phase" name
+//! figure     = "live_bytes" | "rss_bytes" | "open_files" | "threads"
 //! metric     = "p" number | "min" | "mean" | "max" | "stddev" | "elapsed"       a time: ns us µs ms s min
 //!            | "rate"                                                           /s
 //!            | "success" | "errors" | "timeouts"                                %
@@ -12,17 +16,21 @@
 //! ```
 //!
 //! A metric's unit must be of its dimension, and must be there. `==` is for what is counted: a measured time is never
-//! exactly another.
+//! exactly another. A scope is for what operations tell: latency, rates and shares.
 
 mod judge;
 mod parse;
+mod spans;
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::trend::Figure;
+
 pub use self::parse::ObjectiveError;
 
-pub(crate) use self::judge::{Finding, Measured, Standing, judge};
+pub(crate) use self::judge::{Finding, Measured, Part, PhasePart, Standing, judge};
+pub(crate) use self::spans::Spans;
 
 /// One condition on a run's figures; parse it from text.
 ///
@@ -46,12 +54,41 @@ pub(crate) use self::judge::{Finding, Measured, Standing, judge};
 /// | `success`, `errors`, `timeouts` | share of the operations issued |
 /// | `elapsed` | the load's time, without set-up and checks |
 /// | `rss_growth` | highest resident memory under load, less that just before it |
+/// | `leak live_bytes`, `leak rss_bytes`, `leak open_files`, `leak threads` | what an operation leaves behind, by the trend over the load: `leak live_bytes <= 1B/op`, `leak open_files <= 0.001/op` |
 /// | `exactly name`, `value name` | what the scenario's check reported under that name |
+///
+/// Latency, rates and shares can be asked for in part of the load:
+///
+/// | scope | holds if |
+/// |---|---|
+/// | `p95 over 10s < 1s` | it holds in every 10 s of the load, second by second; in a shorter load, over all of it |
+/// | `errors in phase spike <= 5%` | it holds of the operations that started in that phase |
+/// | `errors in each phase <= 5%` | it holds in every phase |
+/// | `p50 in phase after <= 1.5x in phase before` | it is at most 1.5 times what it is there |
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objective {
     pub(crate) metric: Metric,
+    pub(crate) scope: Scope,
     pub(crate) comparison: Comparison,
-    pub(crate) bound: Quantity,
+    pub(crate) bound: Bound,
+}
+
+/// Which part of the load.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Scope {
+    Whole,
+    /// Each span of this time.
+    Over(Quantity),
+    Phase(String),
+    EachPhase,
+}
+
+/// What it is compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Bound {
+    Absolute(Quantity),
+    /// So many times what the metric is in that phase.
+    TimesPhase(f64, String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +105,8 @@ pub(crate) enum Metric {
     Errors,
     Timeouts,
     RssGrowth,
+    /// What grows with the operations.
+    Leak(Figure),
     /// A count that the scenario reports.
     Exactly(String),
     /// Any value that the scenario reports.
@@ -107,6 +146,10 @@ pub(crate) enum Unit {
     Gib,
     Percent,
     PerSecond,
+    BPerOperation,
+    KbPerOperation,
+    KibPerOperation,
+    PerOperation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +159,8 @@ pub(crate) enum Dimension {
     Size,
     Share,
     Rate,
+    SizePerOperation,
+    CountPerOperation,
 }
 
 impl Metric {
@@ -131,8 +176,53 @@ impl Metric {
             Self::Rate => Some(Dimension::Rate),
             Self::Success | Self::Errors | Self::Timeouts => Some(Dimension::Share),
             Self::RssGrowth => Some(Dimension::Size),
+            Self::Leak(figure) if figure.is_size() => Some(Dimension::SizePerOperation),
+            Self::Leak(_) => Some(Dimension::CountPerOperation),
             Self::Exactly(_) => Some(Dimension::Number),
             Self::Value(_) => None,
+        }
+    }
+}
+
+impl Objective {
+    /// The phases that it names.
+    pub(crate) fn phases(&self) -> impl Iterator<Item = &str> {
+        let scope = match &self.scope {
+            Scope::Phase(name) => Some(name.as_str()),
+            _ => None,
+        };
+        let bound = match &self.bound {
+            Bound::TimesPhase(_, name) => Some(name.as_str()),
+            Bound::Absolute(_) => None,
+        };
+        scope.into_iter().chain(bound)
+    }
+}
+
+impl Bound {
+    /// In ns, bytes, shares of 1, or as it is; nothing where another phase decides.
+    pub(crate) fn in_base_units(&self) -> Option<f64> {
+        match self {
+            Self::Absolute(quantity) => Some(quantity.in_base_units()),
+            Self::TimesPhase(..) => None,
+        }
+    }
+}
+
+impl Metric {
+    /// Whether it can be asked of part of a load.
+    pub(crate) fn can_be_scoped(&self) -> bool {
+        match self {
+            Self::Percentile(_)
+            | Self::Min
+            | Self::Mean
+            | Self::Max
+            | Self::StandardDeviation
+            | Self::Rate
+            | Self::Success
+            | Self::Errors
+            | Self::Timeouts => true,
+            Self::Elapsed | Self::RssGrowth | Self::Leak(_) | Self::Exactly(_) | Self::Value(_) => false,
         }
     }
 }
@@ -175,7 +265,7 @@ impl Quantity {
 }
 
 impl Unit {
-    pub(crate) const ALL: [(&'static str, Self, Dimension, f64); 16] = [
+    pub(crate) const ALL: [(&'static str, Self, Dimension, f64); 20] = [
         ("ns", Self::Ns, Dimension::Time, 1.0),
         ("us", Self::Us, Dimension::Time, 1e3),
         ("µs", Self::Us, Dimension::Time, 1e3),
@@ -191,6 +281,10 @@ impl Unit {
         ("GiB", Self::Gib, Dimension::Size, 1_073_741_824.0),
         ("%", Self::Percent, Dimension::Share, 0.01),
         ("/s", Self::PerSecond, Dimension::Rate, 1.0),
+        ("B/op", Self::BPerOperation, Dimension::SizePerOperation, 1.0),
+        ("KB/op", Self::KbPerOperation, Dimension::SizePerOperation, 1e3),
+        ("KiB/op", Self::KibPerOperation, Dimension::SizePerOperation, 1024.0),
+        ("/op", Self::PerOperation, Dimension::CountPerOperation, 1.0),
         ("", Self::None, Dimension::Number, 1.0),
     ];
 
@@ -217,6 +311,8 @@ impl Dimension {
             Self::Size => "a unit of size (B, KB, MB, GB, KiB, MiB, GiB)",
             Self::Share => "`%`",
             Self::Rate => "`/s`",
+            Self::SizePerOperation => "a unit of size for each operation (B/op, KB/op, KiB/op)",
+            Self::CountPerOperation => "`/op`",
         }
     }
 }
@@ -231,7 +327,27 @@ impl FromStr for Objective {
 
 impl fmt::Display for Objective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.metric, self.comparison, self.bound)
+        write!(f, "{}{} {} {}", self.metric, self.scope, self.comparison, self.bound)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Over(time) => write!(f, " over {time}"),
+            Self::Phase(name) => write!(f, " in phase {name}"),
+            Self::EachPhase => f.write_str(" in each phase"),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absolute(quantity) => write!(f, "{quantity}"),
+            Self::TimesPhase(factor, name) => write!(f, "{factor}x in phase {name}"),
+        }
     }
 }
 
@@ -239,6 +355,7 @@ impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Percentile(percent) => write!(f, "p{percent}"),
+            Self::Leak(figure) => write!(f, "leak {}", figure.name()),
             Self::Exactly(name) => write!(f, "exactly {name}"),
             Self::Value(name) => write!(f, "value {name}"),
             named => {

@@ -2,6 +2,7 @@
 //! runs.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::context::Tier;
 use crate::load::Load;
@@ -16,34 +17,61 @@ pub(crate) struct Plan {
     pub(crate) description: String,
     pub(crate) load: Load,
     pub(crate) objectives: Vec<Objective>,
-    /// What this tier makes smaller.
+    /// What this tier makes smaller, or otherwise unlike the full load.
     pub(crate) reductions: Vec<String>,
 }
 
+/// How much of a load to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) tier: Tier,
+    /// Only for tier soak.
+    pub(crate) soak_for: Duration,
+}
+
 impl Plan {
+    /// Nothing if this tier has no such scenario: one that is a number of operations can't be soaked.
+    ///
     /// # Errors
     ///
-    /// An objective that can't be parsed, or a load that can't be run; the text names the scenario.
-    pub(crate) fn new(suite: &str, scenario: &dyn Registered, tier: Tier) -> Result<Self, String> {
+    /// An objective that can't be parsed or names no phase of the load, or a load that can't be run; the text names
+    /// the scenario.
+    pub(crate) fn new(
+        suite: &str,
+        scenario: &dyn Registered,
+        amount: Amount,
+    ) -> Result<Option<Self>, String> {
         let name = format!("{suite}.{}", scenario.name());
+        let tier = amount.tier;
         let full = scenario.load();
         full.validate().map_err(|error| format!("{name}: load: {error}"))?;
-        let (load, reductions) = match tier {
-            Tier::Standard => (full, Vec::new()),
-            Tier::Smoke => {
-                let by = scenario.smoke();
-                (full.reduced(by), by.describe(&full).into_iter().collect())
-            }
+        let load = match tier {
+            Tier::Standard => full.clone(),
+            Tier::Smoke => full.reduced(scenario.smoke()),
+            Tier::Extreme => scenario.extreme(),
+            Tier::Soak => match scenario.soak(amount.soak_for) {
+                Some(load) => load,
+                None => return Ok(None),
+            },
         };
         load.validate().map_err(|error| format!("{name}: load at tier {tier}: {error}"))?;
+        let changed = (load != full).then(|| format!("load: {load} instead of {full}"));
         let parsed: Result<Vec<Objective>, _> =
             scenario.objectives().into_iter().map(str::parse::<Objective>).collect();
         let objectives = parsed.map_err(|error| format!("{name}: objective {error}"))?;
-        Ok(Self { name, description: scenario.description().to_owned(), load, objectives, reductions })
+        let phases: Vec<String> =
+            load.phases().iter().enumerate().map(|(index, phase)| phase.called(index)).collect();
+        for objective in &objectives {
+            if let Some(unknown) = objective.phases().find(|name| !phases.iter().any(|known| known == name)) {
+                return Err(format!("{name}: objective `{objective}`: the load has no phase `{unknown}`"));
+            }
+        }
+        let description = scenario.description().to_owned();
+        Ok(Some(Self { name, description, load, objectives, reductions: changed.into_iter().collect() }))
     }
 }
 
-/// Checks all suites in both tiers.
+/// Checks all suites in all tiers.
 ///
 /// # Errors
 ///
@@ -55,8 +83,12 @@ pub(crate) fn check_all(suites: &[Suite]) -> Result<(), Vec<String>> {
         wrong.extend(bad_name("suite", &suite.name));
         for scenario in &suite.scenarios {
             wrong.extend(bad_name("scenario", scenario.name()));
-            let plans = [Tier::Standard, Tier::Smoke].map(|tier| Plan::new(&suite.name, &**scenario, tier));
-            // What is wrong in both tiers is told once.
+            let plan = |tier| {
+                let amount = Amount { tier, soak_for: Duration::from_secs(3_600) };
+                Plan::new(&suite.name, &**scenario, amount)
+            };
+            let plans = [Tier::Standard, Tier::Smoke, Tier::Extreme, Tier::Soak].map(plan);
+            // What is wrong in several tiers is told once.
             wrong.extend(plans.into_iter().find_map(Result::err));
             let name = format!("{}.{}", suite.name, scenario.name());
             if !names.insert(name.clone()) {

@@ -57,7 +57,25 @@ pub(crate) struct Figures {
     /// Only in an open loop.
     pub(crate) open: Option<OpenFigures>,
     pub(crate) kinds: BTreeMap<Cow<'static, str>, Kind>,
+    /// By the phase in which an operation started; empty where the load has only one.
+    pub(crate) phases: Vec<PhaseFigures>,
     pub(crate) last_end: Option<Instant>,
+}
+
+/// What is written down of each phase.
+#[derive(Debug, Clone)]
+pub(crate) struct PhaseFigures {
+    pub(crate) counts: Counts,
+    /// The latency that objectives are about, to 1 %.
+    pub(crate) latency: Latencies,
+}
+
+/// What figures have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) open: bool,
+    /// 0 where the load has only one phase.
+    pub(crate) phases: usize,
 }
 
 /// What only a schedule can tell.
@@ -104,15 +122,15 @@ impl Intent {
 }
 
 impl Recorder {
-    pub(crate) fn new(open: bool, shards: usize) -> Self {
-        let shard = |_| Shard(Mutex::new(Figures::touched(open)));
+    pub(crate) fn new(layout: Layout, shards: usize) -> Self {
+        let shard = |_| Shard(Mutex::new(Figures::touched(layout)));
         Self { shards: (0..shards.max(1)).map(shard).collect(), gauges: Gauges::default() }
     }
 
     /// As many shards as keep the threads of a runtime out of each other's way.
-    pub(crate) fn for_this_machine(open: bool) -> Self {
+    pub(crate) fn for_this_machine(layout: Layout) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(open, (2 * threads).min(16))
+        Self::new(layout, (2 * threads).min(16))
     }
 
     /// Counts an operation as started; tells when, and how many are in flight with it.
@@ -128,12 +146,13 @@ impl Recorder {
         (Instant::now(), now)
     }
 
-    /// Writes an operation down; tells when it ended.
+    /// Writes an operation down; tells when it ended. `phase` is the one in which it started.
     pub(crate) fn end(
         &self,
         user: usize,
         started: Instant,
         intent: Option<Intent>,
+        phase: usize,
         outcome: Outcome,
     ) -> Instant {
         let ended = Instant::now();
@@ -152,6 +171,13 @@ impl Recorder {
             let could_start = if waited { intent.free_since } else { intent.intended };
             open.lag.record(started.saturating_duration_since(could_start));
             open.waited += u64::from(waited);
+        }
+        if let Some(of_phase) = figures.phases.get_mut(phase) {
+            of_phase.counts.count(&outcome);
+            if is_timed {
+                let from = intent.map_or(started, |intent| intent.intended);
+                of_phase.latency.record(ended.saturating_duration_since(from));
+            }
         }
         figures.count(outcome);
         ended
@@ -201,21 +227,27 @@ impl Shard {
 }
 
 impl Figures {
-    pub(crate) fn new(open: bool) -> Self {
-        let open = open.then(|| OpenFigures { response: Latencies::new(), lag: Latencies::new(), waited: 0 });
+    pub(crate) fn new(layout: Layout) -> Self {
+        let open =
+            layout.open.then(|| OpenFigures { response: Latencies::new(), lag: Latencies::new(), waited: 0 });
         Self {
             counts: Counts::default(),
             service: Latencies::new(),
             open,
             kinds: BTreeMap::new(),
+            phases: vec![
+                PhaseFigures { counts: Counts::default(), latency: Latencies::coarse() };
+                layout.phases
+            ],
             last_end: None,
         }
     }
 
     /// Empty, with all memory that it will ever use written to: it must not count as the target's growth.
-    pub(crate) fn touched(open: bool) -> Self {
-        let mut figures = Self::new(open);
+    pub(crate) fn touched(layout: Layout) -> Self {
+        let mut figures = Self::new(layout);
         figures.service.touch();
+        figures.phases.iter_mut().for_each(|phase| phase.latency.touch());
         if let Some(open) = &mut figures.open {
             open.response.touch();
             open.lag.touch();
@@ -237,14 +269,15 @@ impl Figures {
             open.waited = 0;
         }
         self.kinds.clear();
+        for phase in &mut self.phases {
+            phase.counts = Counts::default();
+            phase.latency.clear();
+        }
         self.last_end = None;
     }
 
     pub(crate) fn add(&mut self, other: &Figures) {
-        self.counts.succeeded += other.counts.succeeded;
-        self.counts.failed += other.counts.failed;
-        self.counts.panicked += other.counts.panicked;
-        self.counts.timed_out += other.counts.timed_out;
+        self.counts.add(other.counts);
         self.service.add(&other.service);
         if let (Some(open), Some(other)) = (&mut self.open, &other.open) {
             open.response.add(&other.response);
@@ -254,21 +287,22 @@ impl Figures {
         for (name, kind) in &other.kinds {
             self.kind(name.clone(), &kind.example).count += kind.count;
         }
+        for (phase, other) in self.phases.iter_mut().zip(&other.phases) {
+            phase.counts.add(other.counts);
+            phase.latency.add(&other.latency);
+        }
         self.last_end = self.last_end.max(other.last_end);
     }
 
     fn count(&mut self, outcome: Outcome) {
+        self.counts.count(&outcome);
         match outcome {
-            Outcome::Success => self.counts.succeeded += 1,
-            Outcome::Timeout => self.counts.timed_out += 1,
+            Outcome::Success | Outcome::Timeout => {}
             Outcome::Error(failure) => {
-                self.counts.failed += 1;
                 let name = Cow::Owned(failure.kind().to_owned());
                 self.kind(name, failure.message()).count += 1;
             }
             Outcome::Panic(message) => {
-                self.counts.failed += 1;
-                self.counts.panicked += 1;
                 self.kind(Cow::Borrowed(PANIC), &message).count += 1;
             }
         }
@@ -282,6 +316,25 @@ impl Figures {
 }
 
 impl Counts {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Success => self.succeeded += 1,
+            Outcome::Timeout => self.timed_out += 1,
+            Outcome::Error(_) => self.failed += 1,
+            Outcome::Panic(_) => {
+                self.failed += 1;
+                self.panicked += 1;
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.panicked += other.panicked;
+        self.timed_out += other.timed_out;
+    }
+
     pub(crate) fn ended(&self) -> u64 {
         self.succeeded + self.failed + self.timed_out
     }
@@ -297,10 +350,13 @@ mod tests {
     use super::*;
     use crate::failure::Failure;
 
+    const CLOSED: Layout = Layout { open: false, phases: 2 };
+    const OPEN: Layout = Layout { open: true, phases: 0 };
+
     #[test]
     fn windows_sum_up_to_the_total() {
-        let recorder = Recorder::new(false, 3);
-        let (mut spare, mut total) = (Figures::touched(false), Figures::touched(false));
+        let recorder = Recorder::new(CLOSED, 3);
+        let (mut spare, mut total) = (Figures::touched(CLOSED), Figures::touched(CLOSED));
         for window in 0..4 {
             for user in 0..10 {
                 let (started, _) = recorder.begin();
@@ -310,9 +366,9 @@ mod tests {
                     2 => Outcome::Panic("oh".to_owned()),
                     _ => Outcome::Success,
                 };
-                recorder.end(user, started, None, outcome);
+                recorder.end(user, started, None, user % 2, outcome);
             }
-            let mut figures = Figures::new(false);
+            let mut figures = Figures::new(CLOSED);
             recorder.collect(&mut figures, &mut spare);
             assert_eq!(figures.counts.ended(), 10);
             assert_eq!(spare.counts, Counts::default());
@@ -320,6 +376,12 @@ mod tests {
         }
         assert_eq!(total.counts, Counts { succeeded: 28, failed: 8, panicked: 4, timed_out: 4 });
         assert_eq!(total.service.count(), 32, "errors are not timed");
+        let of_phases = total.phases.iter().fold(Counts::default(), |mut sum, phase| {
+            sum.add(phase.counts);
+            sum
+        });
+        assert_eq!(of_phases, total.counts);
+        assert_eq!(total.phases[0].counts.timed_out, 0, "user 1 belongs to the other phase");
         assert_eq!(total.kinds["refused"], Kind { count: 4, example: "in window 0".to_owned() });
         assert_eq!(total.kinds[PANIC].count, 4);
         assert_eq!((recorder.issued(), recorder.in_flight(), recorder.in_flight_peak()), (40, 0, 1));
@@ -327,23 +389,23 @@ mod tests {
 
     #[test]
     fn a_late_start_is_the_slots_or_the_generators() {
-        let recorder = Recorder::new(true, 1);
+        let recorder = Recorder::new(OPEN, 1);
         let ms = Duration::from_millis;
         let base = Instant::now();
         // The slot was busy until 50 ms after the intended start, and the generator needed 2 ms more.
         let intent = Intent { intended: base, free_since: base + ms(50), last_slot: true };
         recorder.begin();
-        recorder.end(0, base + ms(52), Some(intent), Outcome::Success);
+        recorder.end(0, base + ms(52), Some(intent), 0, Outcome::Success);
         // The slot was free; the generator alone was 3 ms late.
         let intent = Intent { intended: base + ms(10), free_since: base, last_slot: true };
         recorder.begin();
-        recorder.end(0, base + ms(13), Some(intent), Outcome::Success);
+        recorder.end(0, base + ms(13), Some(intent), 0, Outcome::Success);
         // This slot was busy, but others were free: nobody looked after them for 3 ms.
         let intent = Intent { intended: base, free_since: base + ms(2), last_slot: false };
         recorder.begin();
-        recorder.end(0, base + ms(3), Some(intent), Outcome::Success);
-        let mut figures = Figures::new(true);
-        recorder.collect(&mut figures, &mut Figures::new(true));
+        recorder.end(0, base + ms(3), Some(intent), 0, Outcome::Success);
+        let mut figures = Figures::new(OPEN);
+        recorder.collect(&mut figures, &mut Figures::new(OPEN));
         let open = figures.open.unwrap();
         assert_eq!(open.waited, 1);
         assert!(open.lag.max() < ms(4) && open.lag.min() > ms(1), "{:?}", open.lag.max());
@@ -351,15 +413,15 @@ mod tests {
 
     #[test]
     fn kinds_are_bounded() {
-        let recorder = Recorder::new(false, 1);
+        let recorder = Recorder::new(CLOSED, 1);
         for number in 0..1_000 {
             let (started, _) = recorder.begin();
-            recorder.end(0, started, None, Outcome::Error(Failure::new(format!("kind {number}"), "")));
+            recorder.end(0, started, None, 0, Outcome::Error(Failure::new(format!("kind {number}"), "")));
         }
         let (started, _) = recorder.begin();
-        recorder.end(0, started, None, Outcome::Panic(String::new()));
-        let mut figures = Figures::new(false);
-        recorder.collect(&mut figures, &mut Figures::new(false));
+        recorder.end(0, started, None, 0, Outcome::Panic(String::new()));
+        let mut figures = Figures::new(CLOSED);
+        recorder.collect(&mut figures, &mut Figures::new(CLOSED));
         assert_eq!(figures.kinds["other"].count, 1_000 - KINDS_MAX as u64);
         assert_eq!(figures.kinds[PANIC].count, 1, "a panic never hides among the others");
     }

@@ -3,6 +3,11 @@
 //! Times are in nanoseconds where they are latencies and in seconds since the load's start where they are places on
 //! the time axis; sizes are in bytes; shares are of 1. [`SCHEMA`] goes up when a field changes its meaning or goes.
 
+#[cfg(test)]
+pub(crate) mod examples;
+pub(crate) mod hlog;
+pub mod html;
+pub mod junit;
 pub(crate) mod write;
 
 use serde::{Deserialize, Serialize};
@@ -84,7 +89,7 @@ pub struct ScenarioReport {
     pub repetition: u32,
     /// The load that was run.
     pub load: LoadFigures,
-    /// What tier smoke made smaller; empty for the full load.
+    /// What the tier made smaller, or larger; empty for the full load.
     pub reductions: Vec<String>,
     /// What became of the operations.
     pub operations: OperationsReport,
@@ -110,10 +115,98 @@ pub struct ScenarioReport {
     pub memory: MemoryReport,
     /// Seconds of set-up, load, check and tear-down.
     pub stages: StagesReport,
+    /// The phases of the load, in their order; empty where it has only one.
+    #[serde(default)]
+    pub phases: Vec<PhaseReport>,
+    /// Whether memory, handles and threads grew with the operations; empty where nobody asked.
+    #[serde(default)]
+    pub trends: Vec<TrendReport>,
+    /// What the scenario did at some moment of the load, such as a fault.
+    #[serde(default)]
+    pub marks: Vec<MarkReport>,
+    /// Beside a baseline; empty without one.
+    #[serde(default)]
+    pub comparison: Vec<ComparisonReport>,
     /// About one a second.
     pub windows: Vec<WindowReport>,
     /// At most four a second.
     pub samples: Vec<SampleReport>,
+}
+
+/// One phase of a load that changes. An operation belongs to the phase in which it started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PhaseReport {
+    /// As objectives call it, such as `peak`; by default its number, from 1.
+    pub name: String,
+    /// The load in it, for people.
+    pub load: String,
+    /// Start, in seconds since the load's.
+    pub start_s: f64,
+    /// Length in seconds.
+    pub length_s: f64,
+    /// What became of its operations.
+    pub operations: OperationsReport,
+    /// The latency that objectives are about, without buckets.
+    pub latency: LatencyReport,
+}
+
+/// How a figure of the process moved with the operations that were done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TrendReport {
+    /// `live_bytes`, `rss_bytes`, `open_files` or `threads`.
+    pub figure: String,
+    /// Samples that it rests on, warm-up left out.
+    pub samples: usize,
+    /// Theil–Sen slope: units an operation.
+    pub slope: f64,
+    /// The lower end of its 95 % interval.
+    pub slope_low: f64,
+    /// The upper end.
+    pub slope_high: f64,
+    /// Mann–Kendall: how likely a series without a trend looks like this.
+    pub p_value: f64,
+    /// How much an operation may leave behind.
+    pub budget: f64,
+    /// What is made of it, for people.
+    pub finding: String,
+    /// Whether the budget holds.
+    pub held: bool,
+}
+
+/// A moment of the load that explains what follows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MarkReport {
+    /// In seconds since the load's start.
+    pub at_s: f64,
+    /// What happened.
+    pub label: String,
+}
+
+/// A figure beside its baseline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ComparisonReport {
+    /// Such as `p99` or `rate`.
+    pub figure: String,
+    /// The geometric mean of the baseline's repeats, in ns, bytes, or a second.
+    pub baseline: f64,
+    /// That of this run's.
+    pub now: f64,
+    /// `now / baseline`.
+    pub ratio: f64,
+    /// The lower end of the ratio's 95 % interval.
+    pub ratio_low: f64,
+    /// The upper end.
+    pub ratio_high: f64,
+    /// The ratio beyond which it counts as worse: above 1, or below where more is better.
+    pub margin: f64,
+    /// Whether more is better, as with a rate.
+    pub more_is_better: bool,
+    /// Whether it is worse by more than the margin, and not by chance.
+    pub regressed: bool,
 }
 
 /// What became of the operations. `issued = succeeded + failed + timed_out + cancelled`.
@@ -226,6 +319,9 @@ pub struct ObjectiveReport {
     pub measured: String,
     /// In ns, bytes, shares of 1, or plain.
     pub measured_number: Option<f64>,
+    /// What it was compared with, in the same unit; absent where that couldn't be told.
+    #[serde(default)]
+    pub bound: Option<f64>,
     /// Room to the bound as a share of it; negative beyond the bound, absent where the bound is 0.
     pub margin: Option<f64>,
     /// Whether it held.
@@ -287,14 +383,19 @@ pub struct StagesReport {
     pub tear_down_s: f64,
 }
 
-/// About a second of the load. An operation belongs to the window in which it ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// About a second of the load; more than an hour has longer ones. An operation belongs to the window in which it ended.
+///
+/// A longer window is made of those of a second: its percentiles are the worst of theirs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WindowReport {
     /// Start, in seconds since the load's.
     pub start_s: f64,
     /// Length. The last window is shorter, and a starved machine makes longer ones.
     pub length_s: f64,
+    /// Operations that the schedule wanted to start in it; only in an open loop.
+    #[serde(default)]
+    pub intended: Option<u64>,
     /// Operations that succeeded.
     pub succeeded: u64,
     /// Operations that failed.
@@ -303,12 +404,54 @@ pub struct WindowReport {
     pub timed_out: u64,
     /// Median of the latency that objectives are about.
     pub p50_ns: u64,
+    /// Its 95th percentile.
+    #[serde(default)]
+    pub p95_ns: u64,
     /// Its 99th percentile.
     pub p99_ns: u64,
+    /// Its 99.9th percentile.
+    #[serde(default)]
+    pub p99_9_ns: u64,
+    /// Its mean.
+    #[serde(default)]
+    pub mean_ns: f64,
+    /// Its maximum.
+    #[serde(default)]
+    pub max_ns: u64,
     /// How late operations started although a slot was free; only in an open loop.
     pub lag_p99_ns: Option<u64>,
     /// The most in flight.
     pub in_flight_peak: u64,
+}
+
+impl WindowReport {
+    /// Becomes the window of its own time and that of `next`, which follows it.
+    pub(crate) fn take_in(&mut self, next: &Self) {
+        let counted = |window: &Self| (window.succeeded + window.timed_out) as f64;
+        let (mine, theirs) = (counted(self), counted(next));
+        if mine + theirs > 0.0 {
+            self.mean_ns = (self.mean_ns * mine + next.mean_ns * theirs) / (mine + theirs);
+        }
+        self.length_s += next.length_s;
+        self.intended = self.intended.zip(next.intended).map(|(mine, theirs)| mine + theirs);
+        self.succeeded += next.succeeded;
+        self.failed += next.failed;
+        self.timed_out += next.timed_out;
+        self.p50_ns = self.p50_ns.max(next.p50_ns);
+        self.p95_ns = self.p95_ns.max(next.p95_ns);
+        self.p99_ns = self.p99_ns.max(next.p99_ns);
+        self.p99_9_ns = self.p99_9_ns.max(next.p99_9_ns);
+        self.max_ns = self.max_ns.max(next.max_ns);
+        self.lag_p99_ns = self.lag_p99_ns.max(next.lag_p99_ns);
+        self.in_flight_peak = self.in_flight_peak.max(next.in_flight_peak);
+    }
+
+    /// The windows of `parts`, which follow each other, as one. There is at least one.
+    pub(crate) fn of_all(parts: &[Self]) -> Self {
+        let mut whole = parts.first().cloned().unwrap_or_default();
+        parts.iter().skip(1).for_each(|part| whole.take_in(part));
+        whole
+    }
 }
 
 /// The process and the machine at one moment.
@@ -317,8 +460,14 @@ pub struct WindowReport {
 pub struct SampleReport {
     /// In seconds since the load's start; the first is from just before it.
     pub at_s: f64,
+    /// Operations that had ended by then.
+    #[serde(default)]
+    pub operations: u64,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
+    /// Bytes allocated and not freed, where the program counts them.
+    #[serde(default)]
+    pub live_bytes: Option<u64>,
     /// Threads.
     pub threads: Option<usize>,
     /// Open files and sockets.

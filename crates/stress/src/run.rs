@@ -14,14 +14,15 @@ use crate::calibrate;
 use crate::checks::Checks;
 use crate::context::{Context, Tier};
 use crate::failure::Failure;
-use crate::load::{Load, Ran, Stop};
-use crate::monitor::{Monitor, Observations, OnPulse};
+use crate::load::{Load, Phase, Ran, Stop};
+use crate::monitor::{Monitor, Observations, OnPulse, Watch};
+use crate::objective::Spans;
 use crate::panics;
 use crate::plan::Plan;
-use crate::record::{Figures, Recorder};
+use crate::record::{Figures, Layout, PhaseFigures, Recorder};
 use crate::report::{CalibrationReport, ScenarioReport, StagesReport};
 use crate::sample::{Sample, Sampler};
-use crate::scenario::Tally;
+use crate::scenario::{PhaseTally, Tally};
 use crate::suite::{Boxed, Ready, Registered};
 use crate::target::catching_panic;
 
@@ -39,6 +40,8 @@ pub(crate) struct Job {
     pub(crate) scratch: PathBuf,
     pub(crate) stop: Stop,
     pub(crate) on_pulse: OnPulse,
+    /// Where the interval log goes, if anywhere.
+    pub(crate) interval_log: Option<PathBuf>,
 }
 
 /// All that came of a scenario, before it is judged.
@@ -51,6 +54,7 @@ struct Course {
     tally: Tally,
     checks: Checks,
     notes: Vec<(String, String)>,
+    marks: Vec<(Instant, String)>,
     reductions: Vec<String>,
     stages: StagesReport,
 }
@@ -110,10 +114,15 @@ async fn go_through_stages(scenario: &dyn Registered, plan: &Plan, job: Job, cou
     course.interrupted = job.stop.is_requested();
     if let Some(ready) = ready {
         let began = Instant::now();
-        match load(&*ready, &plan.load, job.seed, job.stop, job.on_pulse).await {
+        let watch = Watch { on_pulse: job.on_pulse, interval_log: job.interval_log };
+        match load(&*ready, plan, job.seed, job.stop, watch).await {
             Ok(loaded) => {
                 course.interrupted |= loaded.ran.interrupted;
                 course.tally = tally(&plan.load, &loaded, course.interrupted);
+                let unwritten = loaded.seen.interval_log_error.as_ref();
+                course.notes.extend(
+                    unwritten.map(|error| ("interval log".to_owned(), format!("not written: {error}"))),
+                );
                 course.loaded = Some(loaded);
             }
             Err(error) => course.generator_failure = Some(format!("the generator couldn't run: {error}")),
@@ -131,7 +140,8 @@ async fn go_through_stages(scenario: &dyn Registered, plan: &Plan, job: Job, cou
         course.stages.tear_down_s = began.elapsed().as_secs_f64();
     }
     let remarks = context.take_remarks();
-    course.notes = remarks.notes;
+    course.notes.extend(remarks.notes);
+    course.marks = remarks.marks;
     course.notes.append(&mut course.checks.notes);
     course.reductions = remarks.reductions;
 }
@@ -148,21 +158,20 @@ async fn stage<T>(name: &str, work: Boxed<'_, Result<T, Failure>>) -> Result<T, 
 }
 
 /// Calibrates, then runs the load under the monitor.
-async fn load(
-    ready: &dyn Ready,
-    load: &Load,
-    seed: u64,
-    stop: Stop,
-    on_pulse: OnPulse,
-) -> Result<Loaded, String> {
+async fn load(ready: &dyn Ready, plan: &Plan, seed: u64, stop: Stop, watch: Watch) -> Result<Loaded, String> {
     let text = |error: std::io::Error| error.to_string();
-    let recorder = Arc::new(Recorder::for_this_machine(load.is_open()));
-    let mut figures = [(); 3].map(|()| Figures::touched(load.is_open()));
+    let load = &plan.load;
+    // A single phase is the whole.
+    let phases = Some(load.phases().len()).filter(|phases| *phases > 1).unwrap_or(0);
+    let layout = Layout { open: load.is_open(), phases };
+    let recorder = Arc::new(Recorder::for_this_machine(layout));
+    let mut figures = [(); 3].map(|()| Figures::touched(layout));
     let mut sampler = Sampler::new();
     let before_calibration = sampler.sample();
     let [total, _, spare] = &mut figures;
     let calibration = calibrate::calibrate(load, &recorder, total, spare).await.map_err(text)?;
-    let monitor = Monitor::start(Arc::clone(&recorder), sampler, figures, on_pulse).map_err(text)?;
+    let spans = Spans::new(&plan.objectives, load.duration());
+    let monitor = Monitor::start(Arc::clone(&recorder), sampler, figures, spans, watch).map_err(text)?;
     let ran = ready.load(load, seed, Arc::clone(&recorder), stop).await.map_err(text)?;
     let seen = monitor.finish()?;
     let (issued, in_flight_peak) = (recorder.issued(), recorder.in_flight_peak());
@@ -173,7 +182,7 @@ fn tally(load: &Load, loaded: &Loaded, interrupted: bool) -> Tally {
     let Loaded { ran, seen, issued, in_flight_peak, .. } = loaded;
     let counts = seen.total.counts;
     let end = seen.total.last_end.unwrap_or(ran.started);
-    let scheduled = ran.schedule.filter(|_| !interrupted).unwrap_or_default();
+    let scheduled = ran.length.filter(|_| !interrupted).unwrap_or_default();
     Tally {
         planned: load.planned(),
         issued: *issued,
@@ -185,7 +194,23 @@ fn tally(load: &Load, loaded: &Loaded, interrupted: bool) -> Tally {
         in_flight_peak: *in_flight_peak,
         elapsed: end.saturating_duration_since(ran.started).max(scheduled),
         interrupted,
+        phases: phase_tallies(load, &seen.total),
     }
+}
+
+fn phase_tallies(load: &Load, total: &Figures) -> Vec<PhaseTally> {
+    let tally = |(index, (phase, figures)): (usize, (&Phase, &PhaseFigures))| PhaseTally {
+        name: phase.called(index),
+        length: phase.duration,
+        succeeded: figures.counts.succeeded,
+        failed: figures.counts.failed,
+        timed_out: figures.counts.timed_out,
+        p50: figures.latency.percentile(50.0),
+        p95: figures.latency.percentile(95.0),
+        p99: figures.latency.percentile(99.0),
+        max: figures.latency.max(),
+    };
+    load.phases().iter().zip(&total.phases).enumerate().map(tally).collect()
 }
 
 fn remove_scratch(scratch: &Path, course: &mut Course) {

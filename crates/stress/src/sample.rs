@@ -23,7 +23,10 @@ pub(crate) struct Sampler {
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) at: Instant,
+    /// Operations that had ended; the monitor's to say.
+    pub(crate) operations: u64,
     pub(crate) rss_bytes: Option<u64>,
+    pub(crate) live_bytes: Option<u64>,
     pub(crate) threads: Option<usize>,
     pub(crate) open_files: Option<usize>,
     own_cpu_ms: Option<u64>,
@@ -62,7 +65,9 @@ impl Sampler {
         let process = self.own.and_then(|own| self.system.process(own));
         Sample {
             at: Instant::now(),
+            operations: 0,
             rss_bytes: process.map(sysinfo::Process::memory),
+            live_bytes: crate::allocations::live_bytes(),
             threads: process.and_then(|process| process.tasks().map(std::collections::HashSet::len)),
             open_files: process.and_then(sysinfo::Process::open_files),
             own_cpu_ms: process.map(sysinfo::Process::accumulated_cpu_time),
@@ -200,7 +205,9 @@ mod tests {
         let at = Instant::now();
         let sample = |after_ms: u64, own_cpu_ms, total, idle, stolen| Sample {
             at: at + Duration::from_millis(after_ms),
+            operations: 0,
             rss_bytes: None,
+            live_bytes: None,
             threads: None,
             open_files: None,
             own_cpu_ms: Some(own_cpu_ms),

@@ -68,9 +68,21 @@ pub trait Scenario: Send + Sync + 'static {
 
     /// By how much tier `smoke` shortens the load. By default not at all.
     ///
-    /// This is the only difference between the tiers: objectives and invariants are the same in both.
+    /// The load is the only difference between the tiers: objectives and invariants are the same in all.
     fn smoke(&self) -> Reduction {
         Reduction::none()
+    }
+
+    /// The load of tier `extreme`: by default ten times the users or the rate. A scenario whose invariants hold only
+    /// for its own numbers keeps them.
+    fn extreme(&self) -> Load {
+        self.load().times(10)
+    }
+
+    /// The load of tier `soak`, which lasts as long as the command line says. By default the full load over that time;
+    /// nothing, and then the scenario isn't run, if it is a number of operations.
+    fn soak(&self, duration: Duration) -> Option<Load> {
+        self.load().over(duration)
     }
 
     /// What must hold of the figures, such as `p95 < 100ms`; see [`Objective`](crate::Objective) for the grammar.
@@ -179,4 +191,30 @@ pub struct Tally {
     pub elapsed: Duration,
     /// Whether Ctrl-C cut the load short.
     pub interrupted: bool,
+    /// The phases of the load, in their order; empty where it has only one.
+    pub phases: Vec<PhaseTally>,
+}
+
+/// What became of the operations that started in one phase of the load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PhaseTally {
+    /// As objectives call it: the name that it was given, or its number from 1.
+    pub name: String,
+    /// How long it was.
+    pub length: Duration,
+    /// Operations that returned `Ok`.
+    pub succeeded: u64,
+    /// Operations that returned an error or panicked.
+    pub failed: u64,
+    /// Operations that were dropped at their timeout.
+    pub timed_out: u64,
+    /// The median of the latency that objectives are about, to 1 %; 0 where nothing was timed.
+    pub p50: Duration,
+    /// Its 95th percentile.
+    pub p95: Duration,
+    /// Its 99th percentile.
+    pub p99: Duration,
+    /// Its maximum.
+    pub max: Duration,
 }

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use crate::context::Tier;
 use crate::load::Stop;
 use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::report::{MachineReport, Report, SCHEMA, write};
+use crate::progress::{Place, Progress};
+use crate::report::{MachineReport, Report, SCHEMA, hlog, write};
 use crate::run::{self, Job};
 use crate::suite::Registered;
 use crate::verdict::Verdict;
@@ -44,7 +44,9 @@ impl Session<'_> {
                     1 => String::new(),
                     all => format!("  run {repetition} of {all}, seed {seed}"),
                 };
-                let shown = self.progress.start(&plan.name, &plan.load, &counted);
+                let of = self.chosen.len() * self.repetitions as usize;
+                let place = Place { number: report.scenarios.len() + 1, of };
+                let shown = self.progress.start(place, &plan.name, &plan.load, &counted);
                 let job = Job {
                     tier: self.tier,
                     seed,
@@ -53,6 +55,7 @@ impl Session<'_> {
                     scratch: scratch.join(format!("{}-{repetition}", plan.name)),
                     stop: self.stop.clone(),
                     on_pulse: shown.on_pulse(&plan.name, &plan.load),
+                    interval_log: Some(self.directory.join(hlog::file_name(&plan.name, repetition))),
                 };
                 let done = run::run(*scenario, plan, job).await;
                 shown.finish(&done);

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checks::Checks;
 use crate::context::Context;
@@ -64,6 +65,8 @@ pub(crate) trait Registered: Send + Sync {
     fn description(&self) -> &str;
     fn load(&self) -> Load;
     fn smoke(&self) -> Reduction;
+    fn extreme(&self) -> Load;
+    fn soak(&self, duration: Duration) -> Option<Load>;
     fn objectives(&self) -> Vec<&str>;
     fn set_up<'a>(&'a self, context: &'a Context) -> Boxed<'a, Result<Box<dyn Ready>, Failure>>;
 }
@@ -106,6 +109,12 @@ impl<S: Scenario> Registered for Arc<S> {
     }
     fn smoke(&self) -> Reduction {
         S::smoke(self)
+    }
+    fn extreme(&self) -> Load {
+        S::extreme(self)
+    }
+    fn soak(&self, duration: Duration) -> Option<Load> {
+        S::soak(self, duration)
     }
     fn objectives(&self) -> Vec<&str> {
         S::objectives(self)

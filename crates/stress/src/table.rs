@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
+use crate::checks::Value;
 use crate::format;
 use crate::report::{LatencyReport, Report, ScenarioReport};
 use crate::verdict::Verdict;
@@ -59,6 +60,25 @@ pub(crate) fn render(scenarios: &[ScenarioReport], paint: Paint) -> String {
     text
 }
 
+/// One scenario in full, without colours.
+pub(crate) fn describe_plainly(scenario: &ScenarioReport) -> String {
+    let mut text = String::new();
+    describe(scenario, Paint::none(), &mut text);
+    text
+}
+
+/// A value that a scenario reported.
+pub(crate) fn value(value: Value) -> String {
+    match value {
+        Value::Count(count) => format::count(count),
+        Value::Number(number) => format::number(number),
+        Value::Nanoseconds(ns) => format::nanoseconds(ns as f64),
+        Value::Bytes(bytes) => format::bytes(bytes as f64),
+        Value::Share(share) => format::share(share),
+        Value::PerSecond(rate) => format::per_second(rate),
+    }
+}
+
 /// The last lines: verdict, reasons, the command to repeat it.
 pub(crate) fn conclude(report: &Report, path: Option<&str>, paint: Paint) -> String {
     let passed = report.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass).count();
@@ -74,6 +94,9 @@ pub(crate) fn conclude(report: &Report, path: Option<&str>, paint: Paint) -> Str
     }
     if let Some(path) = path {
         text.push_str(&format!("report  {path}\n"));
+        if let Some(directory) = path.strip_suffix("report.json") {
+            text.push_str(&format!("page    {directory}report.html\n"));
+        }
     }
     text.push_str(&format!("repeat  {}\n", report.repeat));
     text
@@ -215,9 +238,11 @@ fn distribution(latency: &LatencyReport) -> String {
     )
 }
 
-fn margin(margin: f64) -> String {
+/// The room to a bound, for people: in percent, or as how many times the bound.
+pub(crate) fn margin(margin: f64) -> String {
     let percent = margin * 100.0;
     match percent.abs() {
+        _ if !percent.is_finite() => "–".to_owned(),
         // Percents of thousands say less than how many times the bound it is.
         size if size >= 1_000.0 && percent > 0.0 => {
             format!("{}×", format::count((margin + 1.0).round() as u64))
@@ -298,6 +323,7 @@ mod tests {
         assert_eq!(margin(0.5), "+50%");
         assert_eq!(margin(-0.013), "-1.3%");
         assert_eq!(margin(0.0), "0%");
+        assert_eq!(margin(f64::NAN), "–");
         assert_eq!(margin(-0.000_1), "-<0.1%");
         assert_eq!(margin(4640.2), format!("{}×", format::count(4641)));
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::text_files::{files_below, from_root, read_text};
-use super::{Corpus, CorpusError, Package, documentation};
+use super::{Corpus, CorpusError, Extent, Package, code, documentation, passages};
 
 /// Only the lock file of Steadfast's own workspace names it.
 const OWN_PACKAGE: &str = "name = \"steadfast-suites\"";
@@ -24,14 +24,17 @@ struct Source {
     readme: Option<String>,
 }
 
-/// Description, README and documentation of every dependency, in the order of names and versions.
-pub(super) fn read() -> Result<Corpus, CorpusError> {
+/// The folders of a package that hold code beside `src`.
+const CODE_FOLDERS: [&str; 3] = ["examples", "tests", "benches"];
+
+/// Description, README and documentation of every dependency, in the order of names and versions, and its code if wanted.
+pub(super) fn read(extent: Extent) -> Result<Corpus, CorpusError> {
     let root = workspace().ok_or(CorpusError::NoWorkspace)?;
     let mut corpus = Corpus::default();
     for source in sources(&metadata(&root)?) {
         if source.folder.is_dir() {
             corpus.sources.packages += 1;
-            add_package(source, &mut corpus);
+            add_package(source, extent, &mut corpus);
         } else {
             corpus.sources.packages_missing += 1;
         }
@@ -45,7 +48,7 @@ pub(super) fn read() -> Result<Corpus, CorpusError> {
     Ok(corpus)
 }
 
-fn add_package(source: Source, corpus: &mut Corpus) {
+fn add_package(source: Source, extent: Extent, corpus: &mut Corpus) {
     let Source { package, folder, description, readme } = source;
     let package = Arc::new(package);
     if let Some(description) = description {
@@ -57,17 +60,31 @@ fn add_package(source: Source, corpus: &mut Corpus) {
         corpus.sources.files += 1;
         corpus.add(Some(&package), &readme, [text.as_str()]);
     }
-    for file in files_below(&folder.join("src"), |_| true, &mut corpus.sources.files_skipped) {
-        if file.extension().is_none_or(|extension| extension != "rs") {
-            continue;
+    let folders = match extent {
+        Extent::Documentation => &CODE_FOLDERS[..0],
+        Extent::WithCode => &CODE_FOLDERS[..],
+    };
+    for code_folder in ["src"].iter().chain(folders) {
+        for file in files_below(&folder.join(code_folder), |_| true, &mut corpus.sources.files_skipped) {
+            if file.extension().is_some_and(|extension| extension == "rs") {
+                add_source_file(&package, &folder, &file, extent, corpus);
+            }
         }
-        let Some(text) = read_text(&file) else {
-            corpus.sources.files_skipped += 1;
-            continue;
-        };
-        corpus.sources.files += 1;
-        let blocks = documentation::blocks(&text);
-        corpus.add(Some(&package), &from_root(&folder, &file), blocks.iter().map(String::as_str));
+    }
+}
+
+fn add_source_file(package: &Arc<Package>, folder: &Path, file: &Path, extent: Extent, corpus: &mut Corpus) {
+    let Some(text) = read_text(file) else {
+        corpus.sources.files_skipped += 1;
+        return;
+    };
+    corpus.sources.files += 1;
+    let name = from_root(folder, file);
+    let documentation = documentation::blocks(&text);
+    let texts = passages::split(documentation.iter().map(String::as_str));
+    let ordinal = corpus.add_passages(Some(package), &name, texts, 0);
+    if extent == Extent::WithCode {
+        corpus.add_passages(Some(package), &name, code::passages(&text), ordinal);
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) fn blocks(source: &str) -> Vec<String> {
     blocks
 }
 
-fn documentation(line: &str) -> Option<&str> {
+/// The text of a line of documentation.
+pub(super) fn documentation(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let text = line.strip_prefix("//!").or_else(|| {
         let text = line.strip_prefix("///")?;

@@ -12,24 +12,33 @@ const BYTES_MAX: usize = 1_500;
 
 /// The passages of one file, whose text comes in blocks: a paragraph doesn't reach over the end of one.
 pub(super) fn split<'t>(blocks: impl IntoIterator<Item = &'t str>) -> Vec<String> {
+    join(blocks.into_iter().flat_map(paragraphs))
+}
+
+/// The passages of paragraphs that follow each other, whatever blank lines they hold.
+pub(super) fn join<'t>(paragraphs: impl IntoIterator<Item = &'t str>) -> Vec<String> {
     let mut passages = Vec::new();
     let mut open = String::new();
-    for block in blocks {
-        for paragraph in paragraphs(block) {
-            if !open.is_empty() && open.len() + 2 + paragraph.len() > BYTES_MAX {
-                passages.push(std::mem::take(&mut open));
+    for paragraph in paragraphs {
+        if !open.is_empty() && open.len() + 2 + paragraph.len() > BYTES_MAX {
+            passages.push(std::mem::take(&mut open));
+        }
+        if !open.is_empty() {
+            open.push_str("\n\n");
+        }
+        open.push_str(paragraph);
+        if open.len() > BYTES_MAX {
+            let mut rest = open.as_str();
+            while rest.len() > BYTES_MAX {
+                let (piece, after) = rest.split_at(end_of_piece(rest));
+                passages.push(piece.to_owned());
+                rest = after.trim_start();
             }
-            if !open.is_empty() {
-                open.push_str("\n\n");
-            }
-            open.push_str(paragraph);
-            while open.len() > BYTES_MAX {
-                let rest = open.split_off(end_of_piece(&open));
-                passages.push(std::mem::replace(&mut open, rest.trim_start().to_owned()));
-            }
-            if words(&open) >= WORDS_ENOUGH {
-                passages.push(std::mem::take(&mut open));
-            }
+            let left = rest.len();
+            open = open.split_off(open.len() - left);
+        }
+        if words(&open) >= WORDS_ENOUGH {
+            passages.push(std::mem::take(&mut open));
         }
     }
     passages.push(open);

@@ -18,10 +18,10 @@ use std::time::Duration;
 use steadfast_memory_api::{Memory, Seq, TenantStats};
 use steadfast_stress::{Call, Checks, Context, Failure, Load, Scenario, Tally};
 
-use super::filled::{Filled, MemoryOf};
-use super::lookup::Lookup;
-use super::writes::Acknowledged;
 use crate::backend::Backend;
+use crate::filled::lookup::Lookup;
+use crate::filled::writes::Acknowledged;
+use crate::filled::{Filled, Filling, MemoryOf};
 
 const WRITERS: usize = 500;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +73,8 @@ impl<B: Backend> Scenario for AllocateHighConcurrency<B> {
     }
 
     async fn set_up(&self, context: &Context) -> Result<Allocating<B>, Failure> {
-        let filled = Filled::set_up(&self.backend, context, |_| true, WRITERS).await?;
+        let filling = Filling { concepts: WRITERS, ..Filling::default() };
+        let filled = Filled::set_up(&self.backend, context, &filling).await?;
         Ok(Allocating { filled, concepts: Mutex::new(Vec::with_capacity(WRITERS)) })
     }
 

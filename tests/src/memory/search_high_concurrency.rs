@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use steadfast_memory_api::{Allocate, Memory, MemoryError, OnSlug, Search};
 use steadfast_stress::{Call, Checks, Context, Failure, Load, Scenario, Tally};
 
-use super::filled::Filled;
 use crate::at_once::at_once;
 use crate::backend::Backend;
 use crate::corpus::Passage;
+use crate::filled::{Filled, Filling};
 
 const SEARCHERS: usize = 200;
 const CONCEPTS: usize = 50;
@@ -63,7 +63,8 @@ impl<B: Backend> Scenario for SearchHighConcurrency<B> {
     }
 
     async fn set_up(&self, context: &Context) -> Result<Searching<B>, Failure> {
-        let filled = Filled::set_up(&self.backend, context, is_no_rival, 0).await?;
+        let filling = Filling { wanted: is_no_rival, ..Filling::default() };
+        let filled = Filled::set_up(&self.backend, context, &filling).await?;
         let memory = filled.memory.clone();
         let allocate = move |number: usize| {
             let memory = memory.clone();

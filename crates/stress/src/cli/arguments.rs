@@ -6,19 +6,28 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::{again, compare};
+use crate::baseline;
 use crate::context::Tier;
 
 /// Tells how this program was called, if not by its own name.
 const PROGRAM: &str = "STEADFAST_STRESS_PROGRAM";
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How long tier soak runs a scenario.
+const SOAK_DEFAULT: Duration = Duration::from_secs(3_600);
+
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Arguments {
     /// What a user types to get here.
     pub(crate) program: String,
     pub(crate) tier: Tier,
+    /// Only for tier soak.
+    pub(crate) soak_for: Duration,
     pub(crate) suites: Vec<String>,
     pub(crate) scenarios: Vec<String>,
     pub(crate) seed: Option<u64>,
@@ -27,11 +36,21 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
     pub(crate) out: Option<PathBuf>,
     pub(crate) corpus: Option<PathBuf>,
+    /// The name under which the report is kept.
+    pub(crate) save_baseline: Option<String>,
+    /// The name of what it is compared with.
+    pub(crate) baseline: Option<String>,
+    /// By how much a figure may be worse.
+    pub(crate) margin: f64,
 }
 
 #[derive(Debug)]
 pub(crate) enum Parsed {
     Run(Arguments),
+    /// Compare, and run nothing of this program.
+    Compare(ArgMatches),
+    /// Make the pages of a report again.
+    Again(ArgMatches),
     /// Help or an error has been printed; this is the exit code.
     Printed(u8),
 }
@@ -43,7 +62,11 @@ impl Arguments {
         let own = || arguments.first().map_or_else(|| "stress".to_owned(), |own| quoted(Path::new(own)));
         let program = set.unwrap_or_else(own);
         match command(&program).try_get_matches_from(arguments) {
-            Ok(matches) => Parsed::Run(Self::of(program, &matches)),
+            Ok(matches) => match matches.subcommand() {
+                Some((compare::NAME, matches)) => Parsed::Compare(matches.clone()),
+                Some((again::NAME, matches)) => Parsed::Again(matches.clone()),
+                _ => Parsed::Run(Self::of(program, &matches)),
+            },
             Err(error) => {
                 // If nobody reads it any more, the exit code still tells.
                 let _ = error.print();
@@ -54,18 +77,25 @@ impl Arguments {
 
     fn of(program: String, matches: &ArgMatches) -> Self {
         let tier = matches.get_one::<String>("tier").or_else(|| matches.get_one("tier-option"));
+        let asked = ["save-baseline", "baseline"].iter().any(|id| matches.contains_id(id));
+        let repetitions = if asked { baseline::REPEATS } else { 1 };
         let names = |id| matches.get_many(id).into_iter().flatten().cloned().collect();
         Self {
             program,
-            tier: if tier.is_some_and(|tier| tier == "standard") { Tier::Standard } else { Tier::Smoke },
+            // The parser lets only names of tiers through.
+            tier: tier.and_then(|name| tier_named(name)).unwrap_or_default(),
+            soak_for: matches.get_one("for").copied().unwrap_or(SOAK_DEFAULT),
             suites: names("suite"),
             scenarios: names("scenario"),
             seed: matches.get_one("seed").copied(),
-            repetitions: matches.get_one("repeat").copied().unwrap_or(1),
+            repetitions: matches.get_one("repeat").copied().unwrap_or(repetitions),
             list: matches.get_flag("list"),
             json: matches.get_flag("json"),
             out: matches.get_one("out").cloned(),
             corpus: matches.get_one("corpus").cloned(),
+            save_baseline: matches.get_one("save-baseline").cloned(),
+            baseline: matches.get_one("baseline").cloned(),
+            margin: compare::margin_of(matches),
         }
     }
 
@@ -73,11 +103,22 @@ impl Arguments {
     pub(crate) fn repeat_command(&self, seed: u64) -> String {
         let mut command = format!("{} {}", self.program, self.tier);
         let mut add = |option: &str, value: &str| command.push_str(&format!(" --{option} {value}"));
+        if self.tier == Tier::Soak {
+            add("for", &format!("{}s", self.soak_for.as_secs_f64()));
+        }
         self.suites.iter().for_each(|suite| add("suite", suite));
         self.scenarios.iter().for_each(|scenario| add("scenario", scenario));
         add("seed", &seed.to_string());
         if self.repetitions > 1 {
             add("repeat", &self.repetitions.to_string());
+        }
+        for (option, name) in [("save-baseline", &self.save_baseline), ("baseline", &self.baseline)] {
+            if let Some(name) = name {
+                add(option, name);
+            }
+        }
+        if self.baseline.is_some() && self.margin != baseline::MARGIN {
+            add("margin", &format!("{}%", self.margin * 100.0));
         }
         for (option, path) in [("corpus", &self.corpus), ("out", &self.out)] {
             if let Some(path) = path {
@@ -89,21 +130,29 @@ impl Arguments {
 }
 
 fn command(program: &str) -> Command {
-    let tiers = ["smoke", "standard"];
+    let tiers = Tier::ALL.map(Tier::name);
     let option = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
     Command::new("stress")
         .bin_name(program.to_owned())
         .about("Runs stress scenarios. Exit code: 0 PASS, 1 FAIL, 2 wrong command line, 3 INVALID")
-        .arg(Arg::new("tier").value_parser(tiers).help("How much of the load to run [default: smoke]"))
+        .arg(
+            Arg::new("tier")
+                .value_parser(PossibleValuesParser::new(tiers))
+                .help("How much of the load to run [default: smoke]"),
+        )
         .arg(
             Arg::new("tier-option")
                 .long("tier")
                 .value_name("TIER")
-                .value_parser(tiers)
+                .value_parser(PossibleValuesParser::new(tiers))
                 .conflicts_with("tier")
                 .help("The same, as an option"),
+        )
+        .arg(
+            option("for", "TIME", "How long tier soak runs each scenario, such as 90s, 10min or 2h [default: 1h]")
+                .value_parser(time),
         )
         .arg(option("suite", "NAME", "Only this suite; may be repeated").action(ArgAction::Append))
         .arg(
@@ -136,6 +185,40 @@ fn command(program: &str) -> Command {
             option("corpus", "PATH", "Data for the scenarios that take some")
                 .value_parser(value_parser!(PathBuf)),
         )
+        .arg(option(
+            "save-baseline",
+            "NAME",
+            "Keep the report under this name, if the verdict is PASS; runs each scenario 5 times unless --repeat is there",
+        ))
+        .arg(option(
+            "baseline",
+            "NAME",
+            "Compare with the baseline of this name, and FAIL if slower; runs each scenario 5 times unless --repeat is there",
+        ))
+        .arg(compare::margin().requires("baseline"))
+        .subcommand(compare::command())
+        .subcommand(again::command())
+        .args_conflicts_with_subcommands(true)
+}
+
+fn tier_named(name: &str) -> Option<Tier> {
+    Tier::ALL.into_iter().find(|tier| tier.name() == name)
+}
+
+/// `90s`, `1.5min`, `2h`.
+fn time(text: &str) -> Result<Duration, String> {
+    let expected = || format!("`{text}` is no time such as 90s, 10min or 2h");
+    let at = text.find(|character: char| character.is_ascii_alphabetic()).ok_or_else(expected)?;
+    let (number, unit) = text.split_at(at);
+    let scale = match unit {
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(expected()),
+    };
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    let time = Duration::try_from_secs_f64(number * scale).map_err(|_| expected())?;
+    if time < Duration::from_secs(1) { Err("must be at least 1s".to_owned()) } else { Ok(time) }
 }
 
 /// As a shell takes it.
@@ -159,6 +242,7 @@ mod tests {
         match Arguments::parse(arguments) {
             Parsed::Run(arguments) => Ok(arguments),
             Parsed::Printed(code) => Err(code),
+            Parsed::Compare(_) | Parsed::Again(_) => Err(0),
         }
     }
 
@@ -173,6 +257,19 @@ mod tests {
         assert_eq!(parse(&["standard"]).unwrap().tier, Tier::Standard);
         assert_eq!(parse(&["--tier", "standard"]).unwrap().tier, Tier::Standard);
         assert_eq!(parse(&["--tier", "smoke", "standard"]), Err(2));
+        assert_eq!(parse(&["extreme"]).unwrap().tier, Tier::Extreme);
+    }
+
+    #[test]
+    fn a_soak_is_told_how_long() {
+        let soak = parse(&["soak", "--for", "2h"]).unwrap();
+        assert_eq!((soak.tier, soak.soak_for), (Tier::Soak, Duration::from_secs(7_200)));
+        assert!(soak.repeat_command(7).ends_with(" soak --for 7200s --seed 7"));
+        assert_eq!(parse(&["soak", "--for", "1.5min"]).unwrap().soak_for, Duration::from_secs(90));
+        assert_eq!(parse(&["soak"]).unwrap().soak_for, SOAK_DEFAULT);
+        for wrong in ["2", "h", "-1s", "0s", "5ms", "1e30h", "NaNs", "2 h"] {
+            assert_eq!(parse(&["soak", "--for", wrong]), Err(2), "{wrong}");
+        }
     }
 
     #[test]

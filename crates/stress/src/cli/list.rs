@@ -4,12 +4,17 @@
     reason = "the lines read better than `write!` with an error that cannot be"
 )]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Chosen;
 use crate::context::Tier;
-use crate::plan::Plan;
+use crate::plan::{Amount, Plan};
 use crate::suite::Suite;
+
+/// What tier soak is listed with.
+const SOAK_LISTED: Duration = Duration::from_secs(3_600);
 
 pub(super) fn text(suites: &[Suite], chosen: &[Chosen<'_>]) -> String {
     let width = chosen.iter().map(|(suite, it)| suite.name.len() + 1 + it.name().len()).max().unwrap_or(0);
@@ -44,8 +49,9 @@ fn of<'a>(suite: &'a Suite, chosen: &'a [Chosen<'a>]) -> impl Iterator<Item = &'
 }
 
 fn scenario((suite, scenario): &Chosen<'_>) -> Value {
-    let tier = |tier: Tier| match Plan::new(&suite.name, *scenario, tier) {
-        Ok(plan) => {
+    let tier = |tier: Tier| match Plan::new(&suite.name, *scenario, Amount { tier, soak_for: SOAK_LISTED }) {
+        Ok(None) => Value::Null,
+        Ok(Some(plan)) => {
             let objectives: Vec<String> = plan.objectives.iter().map(ToString::to_string).collect();
             json!({ "load": plan.load.figures(), "reductions": plan.reductions, "objectives": objectives })
         }
@@ -55,6 +61,11 @@ fn scenario((suite, scenario): &Chosen<'_>) -> Value {
     json!({
         "name": format!("{}.{}", suite.name, scenario.name()),
         "description": scenario.description(),
-        "tiers": { "smoke": tier(Tier::Smoke), "standard": tier(Tier::Standard) },
+        "tiers": {
+            "smoke": tier(Tier::Smoke),
+            "standard": tier(Tier::Standard),
+            "extreme": tier(Tier::Extreme),
+            "soak": tier(Tier::Soak),
+        },
     })
 }

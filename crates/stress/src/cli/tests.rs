@@ -3,6 +3,7 @@
 //! The child is this test binary, told by an environment variable to be the program; so no binary has to be published
 //! for the tests' sake.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -132,9 +133,15 @@ fn output(arguments: &[&str]) -> (i32, String, String) {
 
 fn report_in(out: &Path) -> Report {
     let run = fs::read_dir(out).unwrap().next().expect("a run's directory").unwrap().path();
-    let files: Vec<_> = fs::read_dir(&run).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, ["report.json"], "neither a temporary file nor scratch is left");
-    serde_json::from_slice(&fs::read(run.join("report.json")).unwrap()).unwrap()
+    let report: Report = serde_json::from_slice(&fs::read(run.join("report.json")).unwrap()).unwrap();
+    let files: BTreeSet<String> = fs::read_dir(&run)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().expect("a name of ours"))
+        .collect();
+    let logs = report.scenarios.iter().map(|it| format!("{}-{}.hlog", it.name, it.repetition));
+    let expected = ["report.json", "report.html", "junit.xml"].map(str::to_owned).into_iter().chain(logs);
+    assert_eq!(files, expected.collect(), "neither a temporary file nor scratch is left");
+    report
 }
 
 #[test]

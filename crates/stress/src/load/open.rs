@@ -17,8 +17,9 @@ use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 
 use super::closed::join_or_stop;
-use super::pacer::{Pacer, Schedule};
+use super::pacer::Pacer;
 use super::run::{Ran, Stop};
+use super::schedule::Schedule;
 use crate::record::{Intent, Recorder};
 use crate::rng::operation_seed;
 use crate::scenario::Call;
@@ -27,9 +28,9 @@ use crate::target::{Target, guarded};
 /// The schedule begins so long after the slots are ready, so that the first operation is as punctual as the rest.
 const LEAD: Duration = Duration::from_millis(2);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Plan {
-    pub(super) per_second: f64,
+    pub(super) schedule: Schedule,
     pub(super) slots: usize,
     pub(super) duration: Duration,
     pub(super) timeout: Duration,
@@ -38,7 +39,10 @@ pub(super) struct Plan {
 
 /// What the slots share.
 struct Course {
-    schedule: Schedule,
+    schedule: Arc<Schedule>,
+    slots: u64,
+    timeout: Duration,
+    seed: u64,
     released: Arc<Semaphore>,
     /// The lowest number that wasn't taken. `Relaxed`: only its own atomicity is needed.
     next: AtomicU64,
@@ -52,11 +56,12 @@ pub(super) async fn run<T: Target>(
     recorder: Arc<Recorder>,
     mut stop: Stop,
 ) -> std::io::Result<Ran> {
+    let Plan { schedule, slots: slot_count, duration, timeout, seed } = plan;
     let released = Arc::new(Semaphore::new(0));
-    let ready = Arc::new(Barrier::new(plan.slots + 1));
+    let ready = Arc::new(Barrier::new(slot_count + 1));
     let (send_course, course) = tokio::sync::watch::channel(None::<Arc<Course>>);
     let mut slots = JoinSet::new();
-    for slot in 0..plan.slots {
+    for slot in 0..slot_count {
         let (target, recorder) = (Arc::clone(&target), Arc::clone(&recorder));
         let (ready, mut course) = (Arc::clone(&ready), course.clone());
         slots.spawn(async move {
@@ -65,21 +70,24 @@ pub(super) async fn run<T: Target>(
                 return;
             };
             if let Some(course) = course {
-                be_slot(slot, plan, &course, &*target, &recorder).await;
+                be_slot(slot, &course, &*target, &recorder).await;
             }
         });
     }
     ready.wait().await;
-    let schedule = Schedule::new(Instant::now() + LEAD, plan.per_second, plan.duration);
+    let schedule = Arc::new(schedule.starting(Instant::now() + LEAD));
     let course = Arc::new(Course {
-        schedule,
+        schedule: Arc::clone(&schedule),
+        slots: slot_count as u64,
+        timeout,
+        seed,
         released: Arc::clone(&released),
         next: AtomicU64::new(0),
         given_up: AtomicBool::new(false),
     });
     send_course.send_replace(Some(Arc::clone(&course)));
-    let started = schedule.intended(0);
-    let pacer = match Pacer::start(schedule, Arc::clone(&released), plan.slots) {
+    let started = schedule.start();
+    let pacer = match Pacer::start(Arc::clone(&schedule), Arc::clone(&released), slot_count) {
         Ok(pacer) => pacer,
         Err(error) => {
             slots.shutdown().await;
@@ -87,21 +95,22 @@ pub(super) async fn run<T: Target>(
         }
     };
 
-    let last_start = tokio::time::Instant::from_std(started + plan.duration + plan.timeout);
+    let last_start = tokio::time::Instant::from_std(started + duration + timeout);
     let mut target_was_full = false;
     let ended = tokio::time::timeout_at(last_start, join_or_stop(&mut slots, &mut stop)).await;
     let ended = match ended {
         Ok(ended) => ended,
         Err(_late) => {
-            target_was_full = recorder.in_flight() >= plan.slots as u64;
+            target_was_full = recorder.in_flight() >= slot_count as u64;
             course.given_up.store(true, Ordering::Relaxed);
-            released.add_permits(plan.slots);
+            released.add_permits(slot_count);
             join_or_stop(&mut slots, &mut stop).await
         }
     };
     Ok(Ran {
         started,
-        schedule: Some(plan.duration),
+        length: Some(duration),
+        schedule: Some(schedule),
         interrupted: ended.interrupted,
         users_panicked: ended.panicked,
         target_was_full,
@@ -109,7 +118,7 @@ pub(super) async fn run<T: Target>(
     })
 }
 
-async fn be_slot<T: Target>(slot: usize, plan: Plan, course: &Course, target: &T, recorder: &Recorder) {
+async fn be_slot<T: Target>(slot: usize, course: &Course, target: &T, recorder: &Recorder) {
     let mut free_since = Instant::now();
     while let Ok(permit) = course.released.acquire().await {
         permit.forget();
@@ -120,11 +129,12 @@ async fn be_slot<T: Target>(slot: usize, plan: Plan, course: &Course, target: &T
         if number >= course.schedule.operations() {
             return;
         }
-        let call = Call { user: slot, number, index: number, seed: operation_seed(plan.seed, 0, number) };
+        let call = Call { user: slot, number, index: number, seed: operation_seed(course.seed, 0, number) };
         let (begun, in_flight) = recorder.begin();
         let intended = course.schedule.intended(number);
-        let intent = Intent { intended, free_since, last_slot: in_flight >= plan.slots as u64 };
-        let outcome = guarded(target, call, plan.timeout).await;
-        free_since = recorder.end(slot, begun, Some(intent), outcome);
+        let intent = Intent { intended, free_since, last_slot: in_flight >= course.slots };
+        let outcome = guarded(target, call, course.timeout).await;
+        let phase = course.schedule.phase_of(number);
+        free_since = recorder.end(slot, begun, Some(intent), phase, outcome);
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Load, Shape, closed, open};
+use super::closed::{self, Timeline, Until};
+use super::schedule::Schedule;
+use super::{Load, Shape, open};
 use crate::record::{Latencies, Recorder};
 use crate::target::Target;
 
@@ -39,8 +41,10 @@ impl Stop {
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) started: Instant,
-    /// The end of an open loop's schedule.
-    pub(crate) schedule: Option<Duration>,
+    /// Of an open loop: when each operation was to start.
+    pub(crate) schedule: Option<Arc<Schedule>>,
+    /// The length of an open loop's schedule.
+    pub(crate) length: Option<Duration>,
     pub(crate) interrupted: bool,
     /// Users that ended by a panic outside of an operation's own run.
     pub(crate) users_panicked: u64,
@@ -62,13 +66,22 @@ pub(crate) async fn run<T: Target>(
     recorder: Arc<Recorder>,
     stop: Stop,
 ) -> std::io::Result<Ran> {
-    match load.shape {
-        Shape::Users { users, until, think_time } => {
-            let plan = closed::Plan { users, until, think_time, timeout: load.timeout, seed };
+    let (timeout, think_time) = (load.timeout, load.think_time);
+    match &load.shape {
+        Shape::Counted { users, each } => {
+            let until = Until::Operations(*each);
+            let plan = closed::Plan { users: *users, until, think_time, timeout, seed };
             Ok(closed::run(plan, target, recorder, stop).await)
         }
-        Shape::Rate { per_second, max_in_flight, duration } => {
-            let plan = open::Plan { per_second, slots: max_in_flight, duration, timeout: load.timeout, seed };
+        Shape::Users { phases } => {
+            let until = Until::Elapsed(Timeline::new(phases));
+            let plan = closed::Plan { users: load.slots(), until, think_time, timeout, seed };
+            Ok(closed::run(plan, target, recorder, stop).await)
+        }
+        Shape::Rate { phases, arrivals, max_in_flight } => {
+            let schedule = Schedule::new(phases, *arrivals, seed);
+            let duration = load.duration().unwrap_or_default();
+            let plan = open::Plan { schedule, slots: *max_in_flight, duration, timeout, seed };
             open::run(plan, target, recorder, stop).await
         }
     }

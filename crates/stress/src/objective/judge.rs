@@ -2,22 +2,44 @@
 
 use std::time::Duration;
 
-use super::{Comparison, Dimension, Metric, Objective};
+use super::spans::Spans;
+use super::{Bound, Comparison, Dimension, Metric, Objective, Quantity, Scope};
 use crate::checks::Value;
 use crate::format;
-use crate::record::{Latencies, seconds};
-use crate::scenario::Tally;
+use crate::record::{Counts, Latencies, seconds};
+use crate::report::SampleReport;
+use crate::trend::{self, Figure, Outcome};
 
 /// All that objectives can be about.
 #[derive(Debug)]
 pub(crate) struct Measured<'a> {
-    pub(crate) tally: &'a Tally,
-    pub(crate) latency: &'a Latencies,
+    pub(crate) whole: Part<'a>,
+    /// In their order.
+    pub(crate) phases: &'a [PhasePart<'a>],
+    pub(crate) spans: &'a Spans,
     /// Highest under load less that before, in bytes; nothing where the system doesn't tell.
     pub(crate) rss_growth: Option<f64>,
     pub(crate) values: &'a [(String, Value)],
+    /// Of the process, over the load.
+    pub(crate) samples: &'a [SampleReport],
     /// How late the open loop's own clock was.
     pub(crate) pacer_lag: Option<&'a Latencies>,
+}
+
+/// What operations tell of a load or a part of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) counts: Counts,
+    pub(crate) issued: u64,
+    pub(crate) length: Duration,
+    pub(crate) latency: &'a Latencies,
+}
+
+/// A phase of the load.
+#[derive(Debug, Clone)]
+pub(crate) struct PhasePart<'a> {
+    pub(crate) name: String,
+    pub(crate) part: Part<'a>,
 }
 
 /// One objective and what was measured.
@@ -28,6 +50,8 @@ pub(crate) struct Finding {
     pub(crate) measured: String,
     /// In ns, bytes, shares of 1 or plain.
     pub(crate) measured_number: Option<f64>,
+    /// What it was compared with, in the same unit.
+    pub(crate) bound: Option<f64>,
     /// Room to the bound as a share of it; negative beyond it. Nothing for a bound of 0.
     pub(crate) margin: Option<f64>,
     pub(crate) standing: Standing,
@@ -53,58 +77,170 @@ pub(crate) enum Standing {
 }
 
 pub(crate) fn judge(objective: &Objective, measured: &Measured<'_>) -> Finding {
+    let not_evaluated = |reason| Finding {
+        objective: objective.to_string(),
+        measured: "–".to_owned(),
+        measured_number: None,
+        bound: None,
+        margin: None,
+        standing: Standing::NotEvaluated(reason),
+    };
+    let bound = match bound(objective, measured) {
+        Ok(bound) => bound,
+        Err(reason) => return not_evaluated(reason),
+    };
+    if let Metric::Leak(figure) = objective.metric {
+        return judge_leak(objective, measured, figure, bound);
+    }
+    let places = match places(objective, measured) {
+        Ok(places) => places,
+        Err(reason) => return not_evaluated(reason),
+    };
+    let findings = places.into_iter().map(|place| judge_place(objective, measured, bound, place));
+    // Of several places the worst counts.
+    findings.max_by(badness).unwrap_or_else(|| not_evaluated("the load has no phases".to_owned()))
+}
+
+fn judge_leak(objective: &Objective, measured: &Measured<'_>, figure: Figure, budget: f64) -> Finding {
+    let judged = trend::judge(measured.samples, figure, budget);
+    let report = judged.report;
+    let standing = match judged.outcome {
+        Outcome::NotMeasured => Standing::NotEvaluated(format!("nobody measured {}", figure.name())),
+        Outcome::TooFewSamples { needed } => {
+            Standing::TooFewSamples { samples: report.samples as u64, needed: needed as u64 }
+        }
+        outcome if outcome.holds() => Standing::Held,
+        _ => Standing::Broken { on_time: false, lag_explains: false },
+    };
+    let is_told = !matches!(judged.outcome, Outcome::NotMeasured | Outcome::TooFewSamples { .. });
+    Finding {
+        objective: objective.to_string(),
+        measured: report.finding,
+        measured_number: is_told.then_some(report.slope),
+        bound: Some(budget),
+        margin: None,
+        standing,
+    }
+}
+
+/// Where an objective is looked at, and what was measured there.
+struct Place<'a> {
+    /// For people; nothing for the whole load.
+    at: Option<String>,
+    number: Result<f64, String>,
+    /// How many operations were timed.
+    samples: u64,
+    part: &'a Part<'a>,
+}
+
+fn places<'a>(objective: &Objective, measured: &'a Measured<'a>) -> Result<Vec<Place<'a>>, String> {
+    let metric = &objective.metric;
+    let of_phase = |phase: &'a PhasePart<'a>, at: Option<String>| Place {
+        at,
+        number: measured.number(metric, &phase.part),
+        samples: phase.part.latency.count(),
+        part: &phase.part,
+    };
+    let whole = || Place {
+        at: None,
+        number: measured.number(metric, &measured.whole),
+        samples: measured.whole.latency.count(),
+        part: &measured.whole,
+    };
+    Ok(match &objective.scope {
+        Scope::Whole => vec![whole()],
+        Scope::Phase(name) => vec![of_phase(phase(measured, name)?, None)],
+        // A load of one phase keeps no figures of it apart.
+        Scope::EachPhase if measured.phases.is_empty() => vec![whole()],
+        Scope::EachPhase => measured
+            .phases
+            .iter()
+            .map(|phase| of_phase(phase, Some(format!("in phase {}", phase.name))))
+            .collect(),
+        Scope::Over(_) => vec![match measured.spans.finding(objective) {
+            Some(worst) => Place {
+                at: Some(format!("at {}", format::time(worst.end))),
+                number: Ok(worst.number),
+                samples: worst.samples,
+                part: &measured.whole,
+            },
+            None => whole(),
+        }],
+    })
+}
+
+fn phase<'a>(measured: &'a Measured<'a>, name: &str) -> Result<&'a PhasePart<'a>, String> {
+    let phase = measured.phases.iter().find(|phase| phase.name == name);
+    phase.ok_or_else(|| format!("the load has no phase `{name}`"))
+}
+
+/// In base units.
+fn bound(objective: &Objective, measured: &Measured<'_>) -> Result<f64, String> {
+    match &objective.bound {
+        Bound::Absolute(quantity) => Ok(quantity.in_base_units()),
+        Bound::TimesPhase(factor, name) => {
+            let number = measured.number(&objective.metric, &phase(measured, name)?.part);
+            number.map(|number| factor * number).map_err(|reason| format!("phase {name}: {reason}"))
+        }
+    }
+}
+
+fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place: Place<'_>) -> Finding {
+    let at = place.at.map_or_else(String::new, |at| format!(" {at}"));
     let finding = |number: Option<f64>, margin, standing| Finding {
         objective: objective.to_string(),
-        measured: number.map_or_else(|| "–".to_owned(), |number| show(objective, measured, number)),
+        measured: number.map_or_else(|| "–".to_owned(), |number| show(objective, measured, number) + &at),
         measured_number: number,
+        bound: Some(bound),
         margin,
         standing,
     };
-    let number = match measured.number(&objective.metric) {
+    let number = match place.number {
         Ok(number) if number.is_nan() => {
             return finding(None, None, Standing::NotEvaluated("not a number".to_owned()));
         }
         Ok(number) => number,
-        Err(reason) => return finding(None, None, Standing::NotEvaluated(reason)),
+        Err(reason) => return finding(None, None, Standing::NotEvaluated(reason + &at)),
     };
     if let Some(reason) = other_dimension(objective, measured.values) {
         return finding(Some(number), None, Standing::NotEvaluated(reason));
     }
-    let bound = objective.bound.in_base_units();
     let margin = margin(objective.comparison, number, bound);
     if let Some(needed) = samples_needed(&objective.metric)
-        && measured.latency.count() < needed
+        && place.samples < needed
     {
-        let standing = Standing::TooFewSamples { samples: measured.latency.count(), needed };
+        let standing = Standing::TooFewSamples { samples: place.samples, needed };
         return finding(Some(number), margin, standing);
     }
     if objective.comparison.holds(number, bound) {
         return finding(Some(number), margin, Standing::Held);
     }
     let standing = Standing::Broken {
-        on_time: is_on_time(objective, measured.tally),
-        lag_explains: lag_explains(objective, number, measured.pacer_lag),
+        on_time: is_on_time(objective, place.part, bound),
+        lag_explains: lag_explains(objective, number, bound, measured.pacer_lag),
     };
     finding(Some(number), margin, standing)
 }
 
+/// What can't be told is worse than what is broken, that than too few samples, that than what holds; then the margin.
+fn badness(one: &Finding, other: &Finding) -> std::cmp::Ordering {
+    let rank = |finding: &Finding| match finding.standing {
+        Standing::Held => 0,
+        Standing::TooFewSamples { .. } => 1,
+        Standing::Broken { .. } => 2,
+        Standing::NotEvaluated(_) => 3,
+    };
+    let room = |finding: &Finding| finding.margin.unwrap_or(f64::INFINITY);
+    rank(one).cmp(&rank(other)).then_with(|| room(other).total_cmp(&room(one)))
+}
+
 impl Measured<'_> {
     /// In base units, or why there is none.
-    fn number(&self, metric: &Metric) -> Result<f64, String> {
-        if let Some(number) = latency_number(metric, self.latency) {
-            let empty = self.latency.is_empty();
-            return if empty { Err("no operation was timed".to_owned()) } else { Ok(number) };
+    fn number(&self, metric: &Metric, part: &Part<'_>) -> Result<f64, String> {
+        if let Some(number) = number_of_part(metric, part) {
+            return number;
         }
-        let share = |part: u64| match self.tally.issued {
-            0 => Err("no operation was issued".to_owned()),
-            issued => Ok(part as f64 / issued as f64),
-        };
         match metric {
-            Metric::Success => share(self.tally.succeeded),
-            Metric::Errors => share(self.tally.failed),
-            Metric::Timeouts => share(self.tally.timed_out),
-            Metric::Rate if self.tally.issued == 0 => Err("no operation was issued".to_owned()),
-            Metric::Rate => Ok(self.tally.succeeded as f64 / seconds(self.tally.elapsed)),
             Metric::RssGrowth => {
                 self.rss_growth.ok_or_else(|| "the system doesn't tell resident memory".to_owned())
             }
@@ -112,8 +248,27 @@ impl Measured<'_> {
                 Some(value) => Ok(base_units(value).0),
                 None => Err(format!("the scenario reported no value `{name}`")),
             },
-            _ => Ok(self.tally.elapsed.as_nanos() as f64),
+            _ => Ok(part.length.as_nanos() as f64),
         }
+    }
+}
+
+/// What can be asked of any part of a load; nothing if the metric is none of that.
+pub(super) fn number_of_part(metric: &Metric, part: &Part<'_>) -> Option<Result<f64, String>> {
+    if let Some(number) = latency_number(metric, part.latency) {
+        let empty = part.latency.is_empty();
+        return Some(if empty { Err("no operation was timed".to_owned()) } else { Ok(number) });
+    }
+    let share = |of: u64| match part.issued {
+        0 => Err("no operation was issued".to_owned()),
+        issued => Ok(of as f64 / issued as f64),
+    };
+    match metric {
+        Metric::Success => Some(share(part.counts.succeeded)),
+        Metric::Errors => Some(share(part.counts.failed)),
+        Metric::Timeouts => Some(share(part.counts.timed_out)),
+        Metric::Rate => Some(Ok(part.counts.succeeded as f64 / seconds(part.length))),
+        _ => None,
     }
 }
 
@@ -148,12 +303,13 @@ fn base_units(value: Value) -> (f64, Dimension) {
 /// A time compared with megabytes, or a fraction asked to be exactly a count, says nothing.
 fn other_dimension(objective: &Objective, values: &[(String, Value)]) -> Option<String> {
     let (Metric::Exactly(name) | Metric::Value(name)) = &objective.metric else { return None };
+    let Bound::Absolute(Quantity { unit, .. }) = objective.bound else { return None };
     let value = find(values, name)?;
     let is_count = matches!(value, Value::Count(_));
     if matches!(objective.metric, Metric::Exactly(_)) && !is_count {
         return Some(format!("`{name}` is no count: `exactly` needs one"));
     }
-    let (dimension, asked) = (base_units(value).1, objective.bound.unit.dimension());
+    let (dimension, asked) = (base_units(value).1, unit.dimension());
     (dimension != asked)
         .then(|| format!("`{name}` was reported with {}, not {}", dimension.expected(), asked.expected()))
 }
@@ -179,29 +335,28 @@ fn margin(comparison: Comparison, measured: f64, bound: f64) -> Option<f64> {
 }
 
 /// Whether a machine that takes time away makes this objective fail.
-fn is_on_time(objective: &Objective, tally: &Tally) -> bool {
+fn is_on_time(objective: &Objective, part: &Part<'_>, bound: f64) -> bool {
     let upper = objective.comparison.is_upper_bound();
     match objective.metric {
         Metric::Rate => !upper,
-        Metric::Success if tally.issued > 0 => {
+        Metric::Success if part.issued > 0 => {
             // Only what timed out can be blamed on time: if it is enough to make up for what is missing.
-            let in_time = (tally.succeeded + tally.timed_out) as f64 / tally.issued as f64;
-            objective.comparison.holds(in_time, objective.bound.in_base_units())
+            let in_time = (part.counts.succeeded + part.counts.timed_out) as f64 / part.issued as f64;
+            objective.comparison.holds(in_time, bound)
         }
-        Metric::Success | Metric::Errors | Metric::RssGrowth | Metric::Exactly(_) => false,
-        Metric::Value(_) => matches!(
-            (objective.bound.unit.dimension(), upper),
-            (Dimension::Time, true) | (Dimension::Rate, false)
-        ),
+        Metric::Success | Metric::Errors | Metric::RssGrowth | Metric::Leak(_) | Metric::Exactly(_) => false,
+        Metric::Value(_) => {
+            let Bound::Absolute(Quantity { unit, .. }) = objective.bound else { return false };
+            matches!((unit.dimension(), upper), (Dimension::Time, true) | (Dimension::Rate, false))
+        }
         _ => upper,
     }
 }
 
-fn lag_explains(objective: &Objective, number: f64, lag: Option<&Latencies>) -> bool {
+fn lag_explains(objective: &Objective, number: f64, bound: f64, lag: Option<&Latencies>) -> bool {
     let Some(lag) = lag.filter(|lag| !lag.is_empty()) else { return false };
     let Some(lag) = latency_number(&objective.metric, lag) else { return false };
-    objective.comparison.is_upper_bound()
-        && objective.comparison.holds(number - lag, objective.bound.in_base_units())
+    objective.comparison.is_upper_bound() && objective.comparison.holds(number - lag, bound)
 }
 
 fn show(objective: &Objective, measured: &Measured<'_>, number: f64) -> String {
@@ -217,6 +372,8 @@ fn show(objective: &Objective, measured: &Measured<'_>, number: f64) -> String {
         Dimension::Size => format::bytes(number),
         Dimension::Share => format::share(number),
         Dimension::Rate => format::per_second(number),
+        Dimension::SizePerOperation => format!("{}/op", format::bytes(number)),
+        Dimension::CountPerOperation => format!("{}/op", format::number(number)),
     }
 }
 
@@ -225,32 +382,41 @@ mod tests {
     use super::*;
 
     struct Figures {
-        tally: Tally,
+        counts: Counts,
+        issued: u64,
         latency: Latencies,
         lag: Latencies,
         values: Vec<(String, Value)>,
+        samples: Vec<SampleReport>,
     }
 
     impl Figures {
         /// 100 operations of 1 to 100 ms in 2 s; 80 succeeded, 5 failed, 15 timed out.
         fn new() -> Self {
-            let tally = Tally {
-                issued: 100,
-                succeeded: 80,
-                failed: 5,
-                timed_out: 15,
-                elapsed: Duration::from_secs(2),
-                ..Tally::default()
-            };
+            let counts = Counts { succeeded: 80, failed: 5, timed_out: 15, panicked: 0 };
             let (mut latency, lag) = (Latencies::new(), Latencies::new());
             (1..=100).for_each(|ms| latency.record(Duration::from_millis(ms)));
-            Self { tally, latency, lag, values: Vec::new() }
+            Self { counts, issued: 100, latency, lag, values: Vec::new(), samples: Vec::new() }
         }
 
         fn judge(&self, objective: &str) -> Finding {
-            let measured = Measured {
-                tally: &self.tally,
+            let whole = Part {
+                counts: self.counts,
+                issued: self.issued,
+                length: Duration::from_secs(2),
                 latency: &self.latency,
+            };
+            let fewer_failed = Counts { succeeded: 84, failed: 1, ..self.counts };
+            let phases = [
+                PhasePart { name: "calm".to_owned(), part: Part { counts: fewer_failed, ..whole } },
+                PhasePart { name: "storm".to_owned(), part: whole },
+            ];
+            let spans = Spans::new(&[], None);
+            let measured = Measured {
+                whole,
+                phases: &phases,
+                spans: &spans,
+                samples: &self.samples,
                 rss_growth: Some(5e6),
                 values: &self.values,
                 pacer_lag: Some(&self.lag),
@@ -343,8 +509,8 @@ mod tests {
         assert_eq!(figures.standing("value took < 2ns"), ON_TIME);
 
         figures.latency = Latencies::new();
-        figures.tally = Tally::default();
-        for objective in ["p50 < 1s", "max < 1s", "rate > 0/s", "success >= 0%", "errors <= 100%"] {
+        (figures.counts, figures.issued) = (Counts::default(), 0);
+        for objective in ["p50 < 1s", "max < 1s", "success >= 0%", "errors <= 100%"] {
             assert!(not_evaluated(figures.standing(objective)), "{objective}");
         }
     }
@@ -357,5 +523,39 @@ mod tests {
         assert_eq!(figures.standing("p50 < 25ms"), explained);
         assert_eq!(figures.standing("p50 < 15ms"), ON_TIME);
         assert_eq!(figures.standing("rate > 41/s"), ON_TIME);
+    }
+
+    #[test]
+    fn phases_are_judged_alone_each_and_against_each_other() {
+        let figures = Figures::new();
+        assert_eq!(figures.standing("errors in phase calm <= 1%"), Standing::Held);
+        assert_eq!(figures.standing("errors in phase storm <= 1%"), NOT_ON_TIME);
+        let worst = figures.judge("errors in each phase <= 2%");
+        assert_eq!((worst.standing, worst.measured.as_str()), (NOT_ON_TIME, "5% in phase storm"));
+        let worst = figures.judge("errors in each phase <= 9%");
+        assert_eq!((worst.standing, worst.measured.as_str()), (Standing::Held, "5% in phase storm"));
+        assert_eq!(figures.standing("errors in phase storm <= 5x in phase calm"), Standing::Held);
+        assert_eq!(figures.standing("errors in phase storm < 5x in phase calm"), NOT_ON_TIME);
+        assert_eq!(figures.standing("p50 <= 1x in phase calm"), Standing::Held);
+        let unknown = figures.standing("p50 in phase night < 1s");
+        assert_eq!(unknown, Standing::NotEvaluated("the load has no phase `night`".to_owned()));
+        // Shorter than the span: judged as a whole.
+        assert_eq!(figures.standing("rate over 10s >= 40/s"), Standing::Held);
+    }
+
+    #[test]
+    fn a_leak_is_a_trend_and_nothing_else() {
+        let mut figures = Figures::new();
+        assert!(matches!(figures.standing("leak threads <= 0/op"), Standing::NotEvaluated(_)));
+        let sample = |second: u64, open_files| SampleReport {
+            operations: second * 1_000,
+            open_files: Some(open_files),
+            ..SampleReport::default()
+        };
+        figures.samples = (0..60).map(|second| sample(second, 5 + second as usize)).collect();
+        assert_eq!(figures.standing("leak open_files <= 0/op"), NOT_ON_TIME);
+        assert_eq!(figures.standing("leak open_files <= 0.002/op"), Standing::Held);
+        figures.samples.truncate(3);
+        assert!(matches!(figures.standing("leak open_files <= 0/op"), Standing::TooFewSamples { .. }));
     }
 }

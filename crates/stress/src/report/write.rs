@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Report;
+use super::{Report, html, junit};
 
 /// Makes a new directory `<out>/<start>-<seed>`, with a number behind it if that exists; tells its path.
 pub(crate) fn make_run_directory(out: &Path, start: SystemTime, seed: u64) -> io::Result<PathBuf> {
@@ -23,12 +23,32 @@ pub(crate) fn make_run_directory(out: &Path, start: SystemTime, seed: u64) -> io
     Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} exists {TRIES} times")))
 }
 
-/// Writes `report.json` into `directory`: a reader sees the old file or the new one, never half of one.
+/// Writes `report.json`, `report.html` and `junit.xml` into `directory`, and tells the first one's path. A reader sees each
+/// file as it was or as it is to be, never half of one.
 pub(crate) fn write(report: &Report, directory: &Path) -> io::Result<PathBuf> {
-    let (path, temporary) = (directory.join("report.json"), directory.join("report.json.tmp"));
+    let path = replace(directory, "report.json", |file| {
+        serde_json::to_writer_pretty(&mut *file, report)?;
+        file.write_all(b"\n")
+    })?;
+    pages(report, directory)?;
+    Ok(path)
+}
+
+/// Writes what is made from `report.json` alone, and tells the path of `report.html`.
+pub(crate) fn pages(report: &Report, directory: &Path) -> io::Result<PathBuf> {
+    let page = replace(directory, "report.html", |file| file.write_all(html::render(report).as_bytes()))?;
+    replace(directory, "junit.xml", |file| file.write_all(junit::render(report).as_bytes()))?;
+    Ok(page)
+}
+
+fn replace(
+    directory: &Path,
+    name: &str,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let (path, temporary) = (directory.join(name), directory.join(format!("{name}.tmp")));
     let mut file = BufWriter::new(File::create(&temporary)?);
-    serde_json::to_writer_pretty(&mut file, report)?;
-    file.write_all(b"\n")?;
+    content(&mut file)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(&temporary, &path)?;
     Ok(path)
@@ -60,6 +80,7 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::examples;
 
     #[test]
     fn dates() {
@@ -76,6 +97,42 @@ mod tests {
         let make = || make_run_directory(&out.path().join("new"), UNIX_EPOCH, 7).unwrap();
         assert_eq!(make().file_name().unwrap(), "19700101T000000Z-7");
         assert_eq!(make().file_name().unwrap(), "19700101T000000Z-7-2");
+    }
+
+    #[test]
+    fn each_writing_replaces_all_three_files_and_leaves_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        let mut report = examples::of_every_verdict();
+        let all = report.scenarios.split_off(1);
+        write(&report, directory.path()).unwrap();
+        assert!(!read("report.html").contains("shop.restock") && !read("junit.xml").contains("restock"));
+        report.scenarios.extend(all);
+        let path = write(&report, directory.path()).unwrap();
+        let mut names: Vec<String> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["junit.xml", "report.html", "report.json"]);
+        assert_eq!(path, directory.path().join("report.json"));
+        // The page can be made again from the JSON alone.
+        let again: Report = serde_json::from_str(&read("report.json")).unwrap();
+        assert_eq!(html::render(&again), read("report.html"));
+        assert_eq!(junit::render(&again), read("junit.xml"));
+        assert!(read("report.html").contains("shop.restock"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_an_error_and_the_old_one_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let report = examples::full(2);
+        write(&report, directory.path()).unwrap();
+        let old = fs::read(directory.path().join("report.html")).unwrap();
+        // A directory stands where the temporary file has to go.
+        fs::create_dir(directory.path().join("report.html.tmp")).unwrap();
+        assert!(write(&examples::empty(), directory.path()).is_err());
+        assert_eq!(fs::read(directory.path().join("report.html")).unwrap(), old);
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! From what came of a scenario to its report: judged, ruled on and put into the schema.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Course, Loaded};
 use crate::calibrate;
-use crate::objective::{Finding, Measured, Standing, judge};
+use crate::load::{Load, Phase};
+use crate::objective::{Finding, Measured, Metric, Objective, Part, PhasePart, Spans, Standing, judge};
 use crate::plan::Plan;
-use crate::record::{Latencies, PANIC, seconds};
+use crate::record::{Counts, Figures, Latencies, PANIC, PhaseFigures, seconds};
 use crate::report::{
-    ErrorReport, LagReport, LatencyReport, MemoryReport, ObjectiveReport, OperationsReport, ProcessorReport,
-    SampleReport, ScenarioReport,
+    ErrorReport, LagReport, LatencyReport, MarkReport, MemoryReport, ObjectiveReport, OperationsReport,
+    PhaseReport, ProcessorReport, SampleReport, ScenarioReport, TrendReport, WindowReport,
 };
 use crate::sample;
 use crate::scenario::Tally;
+use crate::trend::{self, Figure, Outcome};
 use crate::verdict::{Evidence, Shortfall, rule};
 
 /// A load shorter than this says too little about the processors; then calibration is taken with it.
@@ -23,11 +25,21 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
     let loaded = course.loaded.as_ref();
     let latency = loaded.map_or(&nothing, |loaded| loaded.seen.total.latency());
     let memory = loaded.map_or_else(MemoryReport::default, memory);
+    let phases = loaded.map_or_else(Vec::new, |loaded| phase_parts(&plan.load, &loaded.seen.total));
+    let samples = loaded.map_or_else(Vec::new, samples);
+    let no_spans = Spans::new(&[], None);
     let measured = Measured {
-        tally: &course.tally,
-        latency,
+        whole: Part {
+            counts: counts(&course.tally),
+            issued: course.tally.issued,
+            length: course.tally.elapsed,
+            latency,
+        },
+        phases: &phases,
+        spans: loaded.map_or(&no_spans, |loaded| &loaded.seen.spans),
         rss_growth: growth(memory),
         values: &course.checks.values,
+        samples: &samples,
         pacer_lag: loaded.and_then(|loaded| loaded.ran.pacer_lag.as_ref()),
     };
     let findings: Vec<Finding> =
@@ -70,9 +82,102 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
         processors,
         memory,
         stages: course.stages,
-        samples: loaded.map_or_else(Vec::new, samples),
-        windows: course.loaded.map_or_else(Vec::new, |loaded| loaded.seen.windows),
+        phases: loaded.map_or_else(Vec::new, |loaded| phase_reports(&plan.load, &loaded.seen.total)),
+        trends: trends(&plan.objectives, &samples),
+        marks: loaded.map_or_else(Vec::new, |loaded| marks(&course.marks, loaded)),
+        comparison: Vec::new(),
+        samples,
+        windows: course.loaded.map_or_else(Vec::new, windows),
     }
+}
+
+fn counts(tally: &Tally) -> Counts {
+    Counts {
+        succeeded: tally.succeeded,
+        failed: tally.failed,
+        panicked: tally.panicked,
+        timed_out: tally.timed_out,
+    }
+}
+
+fn phase_parts<'a>(load: &Load, total: &'a Figures) -> Vec<PhasePart<'a>> {
+    let part = |(index, (phase, figures)): (usize, (&Phase, &'a PhaseFigures))| PhasePart {
+        name: phase.called(index),
+        part: Part {
+            counts: figures.counts,
+            issued: figures.counts.ended(),
+            length: phase.duration,
+            latency: &figures.latency,
+        },
+    };
+    load.phases().iter().zip(&total.phases).enumerate().map(part).collect()
+}
+
+fn phase_reports(load: &Load, total: &Figures) -> Vec<PhaseReport> {
+    let unit = if load.is_open() { "/s" } else { " users" };
+    let mut start = Duration::ZERO;
+    let report = |(phase, of_phase): (&Phase, PhasePart<'_>)| {
+        let Part { counts, issued, length, latency } = of_phase.part;
+        let start_s = start.as_secs_f64();
+        start += length;
+        PhaseReport {
+            name: of_phase.name,
+            load: phase.pace.describe(unit),
+            start_s,
+            length_s: length.as_secs_f64(),
+            operations: OperationsReport {
+                issued,
+                succeeded: counts.succeeded,
+                failed: counts.failed,
+                panicked: counts.panicked,
+                timed_out: counts.timed_out,
+                elapsed_s: length.as_secs_f64(),
+                rate_per_second: counts.succeeded as f64 / seconds(length),
+                ..OperationsReport::default()
+            },
+            latency: LatencyReport { buckets: Vec::new(), ..LatencyReport::of(latency) },
+        }
+    };
+    load.phases().iter().zip(phase_parts(load, total)).map(report).collect()
+}
+
+/// What was asked for, and of the rest what can be told: that is judged by nobody.
+fn trends(objectives: &[Objective], samples: &[SampleReport]) -> Vec<TrendReport> {
+    let asked = |figure: Figure| {
+        objectives.iter().find(|objective| objective.metric == Metric::Leak(figure))?.bound.in_base_units()
+    };
+    let of_figure = |(_, figure): (&str, Figure)| {
+        let budget = asked(figure);
+        let judged = trend::judge(samples, figure, budget.unwrap_or(0.0));
+        let is_told = !matches!(judged.outcome, Outcome::NotMeasured | Outcome::TooFewSamples { .. });
+        (budget.is_some() || is_told).then_some(judged.report)
+    };
+    Figure::ALL.into_iter().filter_map(of_figure).collect()
+}
+
+fn marks(marks: &[(Instant, String)], loaded: &Loaded) -> Vec<MarkReport> {
+    // A mark of set-up or of the check is no moment of the load.
+    let during = marks.iter().filter_map(|(at, label)| {
+        let at_s = at.checked_duration_since(loaded.seen.started)?.as_secs_f64();
+        let end_s = loaded.seen.windows.last().map_or(0.0, |last| last.start_s + last.length_s);
+        (at_s <= end_s).then(|| MarkReport { at_s, label: label.clone() })
+    });
+    during.collect()
+}
+
+/// With what the schedule wanted in each.
+fn windows(loaded: Loaded) -> Vec<WindowReport> {
+    let mut windows = loaded.seen.windows;
+    if let Some(schedule) = &loaded.ran.schedule {
+        let mut before = 0;
+        for window in &mut windows {
+            let end = Duration::from_secs_f64(window.start_s + window.length_s);
+            let due = schedule.due_before(loaded.seen.started + end);
+            window.intended = Some(due - before);
+            before = due;
+        }
+    }
+    windows
 }
 
 fn describe(broken: &crate::checks::Invariant) -> String {
@@ -155,6 +260,7 @@ fn objective(finding: &Finding) -> ObjectiveReport {
         measured: finding.measured.clone(),
         // JSON has no infinity; the text still tells it.
         measured_number: finding.measured_number.filter(|number| number.is_finite()),
+        bound: finding.bound.filter(|bound| bound.is_finite()),
         margin: finding.margin,
         held: finding.standing == Standing::Held,
         remark,
@@ -165,7 +271,9 @@ fn samples(loaded: &Loaded) -> Vec<SampleReport> {
     let mut previous: Option<&sample::Sample> = None;
     let reports = loaded.seen.samples.iter().map(|sample| SampleReport {
         at_s: sample.at.saturating_duration_since(loaded.seen.started).as_secs_f64(),
+        operations: sample.operations,
         rss_bytes: sample.rss_bytes,
+        live_bytes: sample.live_bytes,
         threads: sample.threads,
         open_files: sample.open_files,
         processors: previous.replace(sample).and_then(|previous| sample::processors(previous, sample)),

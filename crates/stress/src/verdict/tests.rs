@@ -4,7 +4,14 @@ use super::*;
 
 fn finding(standing: Standing) -> Finding {
     let (objective, measured) = ("p95 < 1ms".to_owned(), "2.00 ms".to_owned());
-    Finding { objective, measured, measured_number: Some(2e6), margin: Some(-1.0), standing }
+    Finding {
+        objective,
+        measured,
+        measured_number: Some(2e6),
+        bound: Some(1e6),
+        margin: Some(-1.0),
+        standing,
+    }
 }
 
 fn held() -> Finding {

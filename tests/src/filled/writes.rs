@@ -6,13 +6,12 @@
 
 use std::collections::HashSet;
 
+use steadfast_graph_memory::{Embedder as _, Lexical};
 use steadfast_memory_api::{Allocate, Answer, OnSlug, Outcome, Record, Version};
 use steadfast_stress::{Failure, Rng};
 
+use super::Filling;
 use crate::corpus::Corpus;
-
-/// Set-up writes at least so many passages, so that a store which loses one write in so many can't pass.
-pub(crate) const PASSAGES_MIN: usize = 10_000;
 
 /// The texts to be written; the same for the same corpus and random numbers.
 #[derive(Debug)]
@@ -22,6 +21,7 @@ pub(crate) struct Writes {
     passages: usize,
     /// For each concept the place of its passage in the corpus, all different.
     concepts: Vec<usize>,
+    embedder: Option<Lexical>,
 }
 
 /// A write that was acknowledged.
@@ -34,11 +34,12 @@ pub(crate) struct Acknowledged {
 }
 
 impl Writes {
-    /// All passages, and then `concepts` of them, chosen by `rng`, once more as concepts.
+    /// All passages, and then as many of them as are wanted, chosen by `rng`, once more as concepts.
     ///
     /// # Errors
     /// If the corpus has fewer passages than concepts are needed.
-    pub(crate) fn new(corpus: Corpus, concepts: usize, rng: &mut Rng) -> Result<Self, Failure> {
+    pub(crate) fn new(corpus: Corpus, filling: &Filling, rng: &mut Rng) -> Result<Self, Failure> {
+        let &Filling { passages_min, concepts, embedder, .. } = filling;
         let there = corpus.passages.len();
         // Also without concepts there must be something to write.
         if there < concepts.max(1) {
@@ -49,16 +50,13 @@ impl Writes {
             return Err(Failure::new("corpus", text));
         }
         let concepts = choose(concepts, there, rng);
-        Ok(Self { passages: there * Self::copies_of(there), corpus, concepts })
-    }
-
-    fn copies_of(passages: usize) -> usize {
-        PASSAGES_MIN.div_ceil(passages)
+        let passages = there * passages_min.div_ceil(there).max(1);
+        Ok(Self { corpus, passages, concepts, embedder })
     }
 
     /// How often the corpus is written.
     pub(crate) fn copies(&self) -> usize {
-        Self::copies_of(self.corpus.passages.len())
+        self.passages / self.corpus.passages.len()
     }
 
     /// How many passages are written.
@@ -71,13 +69,38 @@ impl Writes {
         self.corpus.bytes() * self.copies()
     }
 
+    /// How many passages the corpus has.
+    pub(crate) fn distinct(&self) -> usize {
+        self.corpus.passages.len()
+    }
+
+    /// The place in the corpus of what a write holds. There are as many concepts as one likes: their passages come again.
+    pub(crate) fn passage_of(&self, number: usize) -> usize {
+        match number.checked_sub(self.passages) {
+            None => number % self.distinct(),
+            Some(concept) => self.concepts[concept % self.concepts.len()],
+        }
+    }
+
+    /// The text of a passage of the corpus.
+    pub(crate) fn passage(&self, place: usize) -> &str {
+        &self.corpus.passages[place].text
+    }
+
+    /// The request that makes a write, with its vector if memories have one.
+    pub(crate) fn request_with_vector(&self, number: usize) -> Allocate {
+        let mut request = self.request(number);
+        request.vector = self.embedder.map(|embedder| embedder.embed(&request.text));
+        request
+    }
+
     /// The request that makes a write. The slug is refused if it is taken: nothing is written twice.
     pub(crate) fn request(&self, number: usize) -> Allocate {
-        let (kind, slug, passage) = match number.checked_sub(self.passages) {
-            None => ("passage", format!("passage_{number}"), number % self.corpus.passages.len()),
-            Some(concept) => ("concept", format!("concept_{concept}"), self.concepts[concept]),
+        let (kind, slug) = match number.checked_sub(self.passages) {
+            None => ("passage", format!("passage_{number}")),
+            Some(concept) => ("concept", format!("concept_{concept}")),
         };
-        let passage = &self.corpus.passages[passage];
+        let passage = &self.corpus.passages[self.passage_of(number)];
         let text = format!("{slug} {}\n\n{}", word(number), passage.text);
         let mut request = Allocate::new(text).kind(kind).slug(slug).on_slug(OnSlug::Refuse);
         if let Some(package) = &passage.package {

@@ -1,0 +1,196 @@
+//! Baselines as a user meets them: programs that really run, by exit code, output and files.
+//!
+//! The programs are this test binary, called by a small script that hands the arguments over.
+#![cfg(unix)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::report::Report;
+use crate::{Call, Context, Failure, Load, Scenario, Suite, Verdict};
+
+/// Holds the child's arguments, one a line.
+const ARGUMENTS: &str = "STRESS_TEST_ARGUMENTS";
+/// How long an operation takes.
+const PAUSE_MS: &str = "STRESS_TEST_PAUSE_MS";
+
+/// Waits, as a target does that is slow for other reasons than this machine.
+struct Pause(Duration);
+
+impl Scenario for Pause {
+    type State = ();
+
+    fn name(&self) -> &'static str {
+        "pause"
+    }
+    fn description(&self) -> &'static str {
+        "waits"
+    }
+    fn load(&self) -> Load {
+        Load::users(8).lasting(Duration::from_millis(500))
+    }
+    fn objectives(&self) -> Vec<&str> {
+        vec!["success >= 100%"]
+    }
+    async fn set_up(&self, _: &Context) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn operation(&self, (): &(), _: Call) -> Result<(), Failure> {
+        tokio::time::sleep(self.0).await;
+        Ok(())
+    }
+}
+
+/// Not a test of its own: what the children run.
+#[test]
+fn child() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let pause = std::env::var(PAUSE_MS).unwrap().parse().unwrap();
+    let suites = vec![Suite::new("test", "").scenario(Pause(Duration::from_millis(pause)))];
+    let arguments = std::iter::once("stress").chain(arguments.lines()).map(OsString::from).collect();
+    std::process::exit(i32::from(crate::cli::run(&suites, arguments)));
+}
+
+/// Programs and reports in a directory of the test's own.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn out(&self) -> PathBuf {
+        self.0.path().join("out")
+    }
+
+    /// A program whose operations take so long.
+    fn program(&self, pause_ms: u32) -> PathBuf {
+        let path = self.0.path().join(format!("stress-{pause_ms}"));
+        let own = std::env::current_exe().unwrap();
+        let script = format!(
+            "#!/bin/sh\nexport {PAUSE_MS}={pause_ms} {ARGUMENTS}=\"$(printf '%s\\n' \"$@\")\"\n\
+             exec '{}' --exact cli::compare::tests::child --nocapture\n",
+            own.display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Exit code, and both outputs.
+    fn run(&self, program: &Path, arguments: &[&str]) -> (i32, String) {
+        let output = Command::new(program)
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", self.out())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Of the last run that compared itself.
+    fn compared(&self) -> Report {
+        let runs = fs::read_dir(self.out().join("stress"))
+            .unwrap()
+            .map(|run| run.unwrap().path().join("report.json"));
+        let reports = runs.filter_map(|path| fs::read(path).ok());
+        let mut reports = reports.map(|bytes| serde_json::from_slice::<Report>(&bytes).unwrap());
+        reports
+            .find(|report| report.scenarios.iter().any(|it| !it.comparison.is_empty()))
+            .expect("one compared")
+    }
+}
+
+/// A busy machine may leave it untold, never call it a regression.
+fn is_no_regression(code: i32) -> bool {
+    code == 0 || code == 3
+}
+
+#[test]
+fn the_same_program_does_not_regress_and_a_slower_one_does() {
+    let bench = Bench::new();
+    let (equal, slower) = (bench.program(30), bench.program(40));
+    let (code, text) = bench.run(&equal, &["--save-baseline", "before"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(bench.out().join("stress/baselines/before.json").exists());
+
+    let (code, text) = bench.run(&equal, &["--baseline", "before", "--margin", "15%"]);
+    assert!(is_no_regression(code), "{text}");
+    assert!(text.contains("95 % interval") && text.contains("--baseline before --margin 15%"), "{text}");
+    assert_eq!(bench.compared().scenarios.len(), 5, "five repeats unless told otherwise");
+
+    let bench = Bench::new();
+    let slow = bench.program(40);
+    assert_eq!(bench.run(&equal, &["--save-baseline", "before"]).0, 0);
+    let (code, text) = bench.run(&slower, &["--baseline", "before"]);
+    // 40 ms are a third more than 30: only a machine that stands still hides that.
+    assert!(code == 1 || code == 3, "{text}");
+    let report = bench.compared();
+    let last = report.scenarios.last().unwrap();
+    let p50 = last.comparison.iter().find(|it| it.figure == "p50").unwrap();
+    assert!(p50.ratio > 1.15, "{p50:?}");
+    if code == 1 {
+        assert!(text.contains("regressed") && last.verdict == Verdict::Fail, "{text}");
+        assert!(
+            last.reasons.iter().any(|reason| reason.contains("times the baseline's")),
+            "{:?}",
+            last.reasons
+        );
+    }
+
+    // The baseline and the run that was compared with it can be compared again.
+    let (again, text) = bench.run(&slow, &["compare", "before", &run_of(&bench, &report)]);
+    assert_eq!(again, code, "{text}");
+}
+
+/// The directory of a run.
+fn run_of(bench: &Bench, report: &Report) -> String {
+    bench.out().join("stress").join(&report.run).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn two_programs_run_in_turns() {
+    let bench = Bench::new();
+    let (old, new) = (bench.program(30), bench.program(45));
+    let paths = [old.to_str().unwrap(), new.to_str().unwrap()];
+    let arguments =
+        ["compare", "--interleave", paths[0], paths[1], "--rounds", "3", "--", "--scenario", "pause"];
+    let (code, text) = bench.run(&old, &arguments);
+    assert!(code == 1 || code == 3, "{text}");
+    let turns: Vec<&str> = text.lines().filter(|line| line.starts_with("round ")).collect();
+    let order: Vec<bool> = turns.iter().map(|turn| turn.ends_with(paths[0])).collect();
+    assert_eq!(order, [true, false, false, true, true, false], "A B B A A B");
+    let ratios = text.lines().find(|line| line.contains("p50")).unwrap();
+    assert!(ratios.contains("1.4") || ratios.contains("1.5"), "{ratios}");
+}
+
+#[test]
+fn what_cannot_be_compared_is_a_usage_error() {
+    let bench = Bench::new();
+    let program = bench.program(1);
+    let file = bench.0.path().join("broken.json");
+    fs::write(&file, "{").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, expected) in [
+        (&["--baseline", "none"][..], "cannot read"),
+        (&["--baseline", "../up"], "a name is letters"),
+        (&["--save-baseline", "a/b"], "a name is letters"),
+        (&["--margin", "5%"], "--baseline"),
+        (&["compare", file, file], "is no report"),
+        (&["compare", "nowhere", file], "cannot read nowhere"),
+        (&["compare", file], "2 values required"),
+        (&["compare"], "required"),
+        (&["compare", "--baseline", file], "--candidate"),
+        (&["compare", file, file, "--margin", "lots"], "no margin such as 5%"),
+        (&["compare", "--interleave", "/nowhere/a", "/nowhere/b"], "cannot run /nowhere/a"),
+    ] {
+        let (code, text) = bench.run(&program, arguments);
+        assert_eq!(code, 2, "{arguments:?}\n{text}");
+        assert!(text.contains(expected), "{arguments:?}\n{text}");
+    }
+}

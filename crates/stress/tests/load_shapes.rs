@@ -1,0 +1,177 @@
+//! Loads that change over time, from outside: what is issued when, and what is told of each phase.
+//!
+//! Times are only asserted where the schedule itself gives them, never how fast anything was.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use steadfast_stress::report::ScenarioReport;
+use steadfast_stress::{
+    Call, Checks, Context, Failure, Load, Options, Reduction, Scenario, Tally, Tier, Verdict, measure,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Takes `takes`, and fails in the second phase of a load that has one.
+struct Shaped {
+    load: Load,
+    objectives: Vec<&'static str>,
+    takes: Duration,
+    fails_from: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Seen {
+    started: Mutex<Vec<Instant>>,
+}
+
+impl Shaped {
+    fn new(load: Load, objectives: &[&'static str]) -> Self {
+        Self { load, objectives: objectives.to_vec(), takes: Duration::ZERO, fails_from: None }
+    }
+
+    fn run(self, tier: Tier) -> ScenarioReport {
+        let mut options = Options::default();
+        (options.tier, options.soak_for) = (tier, Duration::from_secs(1));
+        measure(self, &options)
+    }
+}
+
+impl Scenario for Shaped {
+    type State = Seen;
+
+    fn name(&self) -> &'static str {
+        "shaped"
+    }
+    fn description(&self) -> &'static str {
+        "a load in phases"
+    }
+    fn load(&self) -> Load {
+        self.load.clone()
+    }
+    fn smoke(&self) -> Reduction {
+        Reduction::none().duration(2)
+    }
+    fn objectives(&self) -> Vec<&str> {
+        self.objectives.clone()
+    }
+    async fn set_up(&self, _: &Context) -> Result<Seen, Failure> {
+        Ok(Seen::default())
+    }
+    async fn operation(&self, seen: &Seen, _: Call) -> Result<(), Failure> {
+        let first = {
+            let mut started = seen.started.lock().unwrap();
+            started.push(Instant::now());
+            started[0]
+        };
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
+        match self.fails_from {
+            Some(from) if first.elapsed() > from => Err(Failure::new("planted", "from here on")),
+            _ => Ok(()),
+        }
+    }
+    async fn check(&self, seen: &Seen, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
+        checks.exactly("seen == issued", seen.started.lock().unwrap().len() as u64, tally.issued);
+        let in_phases: u64 =
+            tally.phases.iter().map(|phase| phase.succeeded + phase.failed + phase.timed_out).sum();
+        checks.holds("phases sum up", tally.phases.is_empty() || in_phases == tally.issued, in_phases);
+        Ok(())
+    }
+}
+
+#[test]
+fn each_phase_of_an_open_loop_has_its_operations() {
+    let load = Load::rate(100.0)
+        .max_in_flight(200)
+        .lasting(400 * MS)
+        .named("calm")
+        .then_burst(150, 300 * MS)
+        .named("burst")
+        .then_ramp(200, 500 * MS)
+        .named("rise");
+    let objectives = ["success in each phase >= 100%", "rate in phase burst >= 450/s"];
+    let report = Shaped::new(load, &objectives).run(Tier::Standard);
+    assert_eq!(report.verdict, Verdict::Pass, "{:#?}", report.reasons);
+    let phases: Vec<(&str, u64)> =
+        report.phases.iter().map(|phase| (phase.name.as_str(), phase.operations.issued)).collect();
+    assert_eq!(phases, [("calm", 40), ("burst", 150), ("rise", 50)]);
+    assert_eq!(report.phases[2].start_s, 0.7);
+    assert!(report.phases.iter().all(|phase| phase.latency.count == phase.operations.issued));
+}
+
+#[test]
+fn a_bad_phase_is_seen_where_the_whole_looks_good() {
+    let load =
+        Load::rate(200.0).max_in_flight(64).lasting(900 * MS).named("good").then(200, 100 * MS).named("bad");
+    let mut shaped =
+        Shaped::new(load, &["errors <= 20%", "errors in phase good <= 1%", "errors in each phase <= 20%"]);
+    shaped.fails_from = Some(905 * MS);
+    let report = shaped.run(Tier::Standard);
+    assert_eq!(report.verdict, Verdict::Fail);
+    let held: Vec<bool> = report.objectives.iter().map(|objective| objective.held).collect();
+    assert_eq!(held, [true, true, false], "{:#?}", report.objectives);
+    assert!(report.objectives[2].measured.ends_with("in phase bad"), "{}", report.objectives[2].measured);
+}
+
+#[test]
+fn a_bad_second_is_seen_where_the_whole_looks_good() {
+    let load = Load::rate(100.0).max_in_flight(64).lasting(4_000 * MS);
+    let mut shaped = Shaped::new(load, &["errors <= 40%", "errors over 1s <= 40%"]);
+    shaped.fails_from = Some(2_800 * MS);
+    let report = shaped.run(Tier::Standard);
+    let held: Vec<bool> = report.objectives.iter().map(|objective| objective.held).collect();
+    assert_eq!(held, [true, false], "{:#?}", report.objectives);
+}
+
+#[test]
+fn users_come_and_go() {
+    let load = Load::users(2).lasting(300 * MS).then(20, 300 * MS).then_ramp(1, 300 * MS);
+    let mut shaped = Shaped::new(load, &["success in each phase >= 100%"]);
+    shaped.takes = 10 * MS;
+    let report = shaped.run(Tier::Standard);
+    assert_eq!(report.verdict, Verdict::Pass, "{:#?}", report.reasons);
+    assert_eq!(report.operations.in_flight_peak, 20);
+    let issued: Vec<u64> = report.phases.iter().map(|phase| phase.operations.issued).collect();
+    // Nobody is faster than 10 ms an operation; how much slower is the machine's affair.
+    assert!(issued[0] <= 2 * 31 && issued[1] <= 20 * 31, "{issued:?}");
+    assert!(issued[1] > issued[0], "{issued:?}");
+}
+
+#[test]
+fn every_tier_runs_what_it_says() {
+    let load = || Load::rate(100.0).max_in_flight(16).lasting(400 * MS).poisson();
+    let run = |tier| Shaped::new(load(), &["success >= 100%"]).run(tier);
+    let issued = |tier| {
+        let report = run(tier);
+        assert_eq!(report.verdict, Verdict::Pass, "{tier}: {:#?}", report.reasons);
+        (report.operations.issued, report.reductions.is_empty())
+    };
+    assert_eq!(issued(Tier::Standard), (40, true));
+    assert_eq!(issued(Tier::Smoke), (20, false));
+    assert_eq!(issued(Tier::Extreme), (400, false));
+    assert_eq!(issued(Tier::Soak), (100, false));
+}
+
+#[test]
+fn what_was_never_issued_is_never_forgotten() {
+    // One slot, held for 100 ms at a time: of 100 operations a handful can be sent before sending is given up.
+    let load = Load::rate(200.0).max_in_flight(1).lasting(500 * MS).timeout(100 * MS);
+    let mut shaped = Shaped::new(load, &["errors <= 0%"]);
+    shaped.takes = Duration::from_secs(10);
+    let report = shaped.run(Tier::Standard);
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert!(
+        report.reasons.iter().any(|reason| reason.contains("of 100 operations")),
+        "{:#?}",
+        report.reasons
+    );
+}
+
+#[test]
+#[should_panic(expected = "the load has no phase `night`")]
+fn an_objective_on_a_phase_that_is_not_there_is_no_scenario() {
+    let load = Load::users(1).lasting(MS).named("day");
+    Shaped::new(load, &["errors in phase night <= 1%"]).run(Tier::Standard);
+}
