@@ -365,15 +365,16 @@ fn index_rapid_scale_sees_a_lost_write() {
 
 #[test]
 fn index_resource_exhaustion_recovery_sees_an_answer_to_another_query() {
-    // Set-up searches 2 000 times, the load as often, and the check as often again before it looks everything up.
-    let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::Stale { one_in: 3_500 }, 0));
+    // Set-up searches 10 000 times, the load 2 000 times, and the check 10 000 times before it looks everything up: the first is
+    // in the load, the second behind the check's rounds.
+    let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::Stale { one_in: 11_500 }, 0));
     assert_wrong_answers_are_seen(scenario);
 }
 
 #[test]
 fn index_resource_exhaustion_recovery_sees_a_lost_write() {
-    // Set-up writes 10 200 and 2 000; the load comes after them.
-    let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::GoneAfterReopening, 12_300));
+    // Set-up writes 10 200 and 10 000; the load comes after them.
+    let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::GoneAfterReopening, 20_300));
     let report = run_index(scenario);
     assert_fails_by(&report, "found by id, unchanged");
 }
