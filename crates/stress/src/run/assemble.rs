@@ -25,16 +25,21 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
     let loaded = course.loaded.as_ref();
     let latency = loaded.map_or(&nothing, |loaded| loaded.seen.total.latency());
     let memory = loaded.map_or_else(MemoryReport::default, memory);
-    let phases = loaded.map_or_else(Vec::new, |loaded| phase_parts(&plan.load, &loaded.seen.total));
+    let whole = Part {
+        counts: counts(&course.tally),
+        issued: course.tally.issued,
+        length: course.tally.elapsed,
+        latency,
+    };
+    let phases = match plan.load.phases() {
+        // A single phase keeps no figures of its own: it is the whole.
+        [only] => vec![PhasePart { name: only.called(0), part: whole }],
+        _ => loaded.map_or_else(Vec::new, |loaded| phase_parts(&plan.load, &loaded.seen.total)),
+    };
     let samples = loaded.map_or_else(Vec::new, samples);
     let no_spans = Spans::new(&[], None);
     let measured = Measured {
-        whole: Part {
-            counts: counts(&course.tally),
-            issued: course.tally.issued,
-            length: course.tally.elapsed,
-            latency,
-        },
+        whole,
         phases: &phases,
         spans: loaded.map_or(&no_spans, |loaded| &loaded.seen.spans),
         rss_growth: growth(memory),
