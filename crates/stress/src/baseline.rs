@@ -312,6 +312,7 @@ impl Row {
         let more_is_better = self.figure.more_is_better;
         Some(ComparisonReport {
             figure: self.figure.name.to_owned(),
+            unit: self.figure.unit,
             baseline: self.baseline,
             now: self.now,
             ratio: self.ratio.value,

@@ -25,7 +25,7 @@ use crate::report::{Report, write};
 use crate::sample;
 use crate::session::{self, Session};
 use crate::suite::{Registered, Suite};
-use crate::table::{self, Paint};
+use crate::table::{self, Screen};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -137,13 +137,13 @@ fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments, baselines: &Baseline
     if baselines.older.is_some() {
         written = written.and_then(|_| write::write(&report, &session.directory));
     }
-    let paint = Paint::for_standard_output();
-    print(&format!("\n{}", table::render(&report.scenarios, paint)));
+    let screen = Screen::for_standard_output();
+    print(&format!("\n{}", table::render(&report.scenarios, screen)));
     let path = written.as_ref().ok().map(|path| path.display().to_string());
     if let Ok(Some(table)) = &compared {
         print(&format!("\n{table}"));
     }
-    print(&table::conclude(&report, path.as_deref(), paint));
+    print(&table::conclude(&report, path.as_deref(), screen));
     let mut code = report.verdict.exit_code();
     for error in [compared.err(), baselines.save(&report).err()].into_iter().flatten() {
         say(&format!("error: {error}"));

@@ -12,7 +12,7 @@ use crate::report::ScenarioReport;
 use crate::run::{self, Job};
 use crate::scenario::Scenario;
 use crate::suite::Suite;
-use crate::table::{self, Paint};
+use crate::table::{self, Screen};
 use crate::verdict::Verdict;
 
 /// How to [`measure`] a scenario.
@@ -59,7 +59,7 @@ impl Default for Options {
 /// With the table, if the verdict isn't PASS; or with what is wrong about the scenario's description.
 pub fn check(scenario: impl Scenario) {
     let report = measure(scenario, &Options::default());
-    let table = table::render(std::slice::from_ref(&report), Paint::none());
+    let table = table::render(std::slice::from_ref(&report), Screen::plain());
     assert!(report.verdict == Verdict::Pass, "{}\n{table}", report.verdict);
     println!("{table}");
 }

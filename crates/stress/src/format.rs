@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::report::Unit;
+
 /// `2.35 ms`, `850 ns`, `12.0 s`.
 pub(crate) fn time(time: Duration) -> String {
     nanoseconds(time.as_nanos() as f64)
@@ -75,6 +77,15 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
 fn trimmed(number: &str) -> String {
     let digits = if number.contains('.') { number.trim_end_matches('0') } else { number };
     digits.trim_end_matches('.').to_owned()
+}
+
+/// A figure of a comparison.
+pub(crate) fn in_unit(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Nanoseconds => nanoseconds(value),
+        Unit::Bytes => bytes(value),
+        Unit::PerSecond => per_second(value),
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub struct Report {
     pub repeat: String,
     /// The version of the schema.
     pub schema: u32,
+    /// The version of the engine that ran it.
+    #[serde(default)]
+    pub engine: String,
     /// The run's directory name: start in UTC, and seed.
     pub run: String,
     /// The worst verdict of all scenarios.
@@ -167,11 +170,11 @@ pub struct TrendReport {
     pub slope_high: f64,
     /// Mann–Kendall: how likely a series without a trend looks like this.
     pub p_value: f64,
-    /// How much an operation may leave behind.
-    pub budget: f64,
+    /// How much an operation may leave behind; absent where no objective asks.
+    pub budget: Option<f64>,
     /// What is made of it, for people.
     pub finding: String,
-    /// Whether the budget holds.
+    /// Whether the budget holds; true without one.
     pub held: bool,
 }
 
@@ -185,13 +188,31 @@ pub struct MarkReport {
     pub label: String,
 }
 
+/// What a compared figure is measured in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Nanoseconds.
+    #[default]
+    #[serde(rename = "ns")]
+    Nanoseconds,
+    /// Bytes.
+    #[serde(rename = "B")]
+    Bytes,
+    /// Operations a second.
+    #[serde(rename = "/s")]
+    PerSecond,
+}
+
 /// A figure beside its baseline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ComparisonReport {
     /// Such as `p99` or `rate`.
     pub figure: String,
-    /// The geometric mean of the baseline's repeats, in ns, bytes, or a second.
+    /// What it is measured in.
+    pub unit: Unit,
+    /// The geometric mean of the baseline's repeats.
     pub baseline: f64,
     /// That of this run's.
     pub now: f64,

@@ -118,12 +118,22 @@ pub(crate) fn starvation(processors: ProcessorReport) -> Option<String> {
     let ProcessorReport { others, stolen, idle, waiting_threads, .. } = processors;
     let had_to_wait = waiting_threads.is_none_or(|waiting| waiting >= WAITING_MAX);
     let share = |share: f64| format::share((share * 100.0).round() / 100.0);
-    if stolen >= STOLEN_MAX {
-        return Some(format!("the hypervisor took {} of the processors", share(stolen)));
+    let by_hypervisor = stolen >= STOLEN_MAX;
+    let by_others = others >= OTHERS_MAX && idle < IDLE_MIN && had_to_wait;
+    match (by_others, by_hypervisor) {
+        (false, false) => None,
+        (false, true) => Some(format!("the hypervisor took {} of the processors", share(stolen))),
+        (true, false) => Some(format!(
+            "other processes took {} of the processors and {} was idle",
+            share(others),
+            share(idle)
+        )),
+        (true, true) => Some(format!(
+            "other processes took {} of the processors and the hypervisor {}",
+            share(others),
+            share(stolen)
+        )),
     }
-    (others >= OTHERS_MAX && idle < IDLE_MIN && had_to_wait).then(|| {
-        format!("other processes took {} of the processors and {} was idle", share(others), share(idle))
-    })
 }
 
 /// What the run runs on.
@@ -244,6 +254,8 @@ mod tests {
         let untold = ProcessorReport { waiting_threads: None, ..unhindered };
         assert!(starvation(untold).is_some());
         assert!(starvation(shares(0.2, 0.1, 0.3, 0.4)).unwrap().contains("hypervisor took 30%"));
+        let both = starvation(shares(0.2, 0.5, 0.3, 0.0)).unwrap();
+        assert_eq!(both, "other processes took 50% of the processors and the hypervisor 30%");
     }
 
     #[test]

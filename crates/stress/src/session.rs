@@ -81,6 +81,7 @@ impl Session<'_> {
         Report {
             repeat: self.repeat.clone(),
             schema: SCHEMA,
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
             run,
             verdict: Verdict::Pass,
             complete: false,

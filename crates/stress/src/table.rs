@@ -1,4 +1,5 @@
-//! The end of a run on the terminal: the table, what each scenario was held to, the verdict. Within 110 columns.
+//! The end of a run on the terminal: the table, what each scenario was held to, the verdict. As wide as
+//! the terminal, at most 110 columns.
 #![expect(
     clippy::format_push_string,
     reason = "the lines read better than `write!` with an error that cannot be"
@@ -7,29 +8,38 @@
 use std::io::IsTerminal;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use console::Term;
 
 use crate::checks::Value;
 use crate::format;
 use crate::report::{LatencyReport, Report, ScenarioReport};
 use crate::verdict::Verdict;
 
+/// Wide enough for every column of the table on one line; lines beyond it are hard to read.
 const COLUMNS_MAX: u16 = 110;
+/// Below this a table is no table any more.
+const COLUMNS_MIN: u16 = 60;
 
-/// Colours, or none.
+/// What the text is made for: in colours or not, so many columns.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Paint {
-    on: bool,
+pub(crate) struct Screen {
+    colours: bool,
+    columns: u16,
 }
 
-impl Paint {
+impl Screen {
     /// Colours if standard output is a terminal and `NO_COLOR` isn't set to something.
     pub(crate) fn for_standard_output() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { on: std::io::stdout().is_terminal() && !refused }
+        let columns = Term::stdout().size_checked().map_or(COLUMNS_MAX, |(_, columns)| columns);
+        Self {
+            colours: std::io::stdout().is_terminal() && !refused,
+            columns: columns.clamp(COLUMNS_MIN, COLUMNS_MAX),
+        }
     }
 
-    pub(crate) fn none() -> Self {
-        Self { on: false }
+    pub(crate) fn plain() -> Self {
+        Self { colours: false, columns: COLUMNS_MAX }
     }
 
     fn verdict(self, verdict: Verdict) -> String {
@@ -46,16 +56,16 @@ impl Paint {
     }
 
     fn wrap(self, text: &str, code: &str) -> String {
-        if self.on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
 /// The table and all details; ends with a line break.
-pub(crate) fn render(scenarios: &[ScenarioReport], paint: Paint) -> String {
-    let mut text = table(scenarios, paint);
+pub(crate) fn render(scenarios: &[ScenarioReport], screen: Screen) -> String {
+    let mut text = table(scenarios, screen);
     for scenario in scenarios {
         text.push('\n');
-        describe(scenario, paint, &mut text);
+        describe(scenario, screen, &mut text);
     }
     text
 }
@@ -63,7 +73,7 @@ pub(crate) fn render(scenarios: &[ScenarioReport], paint: Paint) -> String {
 /// One scenario in full, without colours.
 pub(crate) fn describe_plainly(scenario: &ScenarioReport) -> String {
     let mut text = String::new();
-    describe(scenario, Paint::none(), &mut text);
+    describe(scenario, Screen::plain(), &mut text);
     text
 }
 
@@ -80,17 +90,21 @@ pub(crate) fn value(value: Value) -> String {
 }
 
 /// The last lines: verdict, reasons, the command to repeat it.
-pub(crate) fn conclude(report: &Report, path: Option<&str>, paint: Paint) -> String {
+pub(crate) fn conclude(report: &Report, path: Option<&str>, screen: Screen) -> String {
     let passed = report.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass).count();
     let all = report.scenarios.len();
-    let mut text = format!("\n{}  {passed} of {all} passed", paint.verdict(report.verdict));
+    let mut text = format!("\n{}  {passed} of {all} passed", screen.verdict(report.verdict));
     if report.interrupted {
         text.push_str(&format!(", interrupted, {} not run", report.not_run.len()));
     }
     text.push('\n');
     for scenario in report.scenarios.iter().filter(|scenario| scenario.verdict != Verdict::Pass) {
         let reasons = scenario.reasons.join("; ");
-        text.push_str(&wrapped(&format!("  {} {}: {reasons}", scenario.verdict, scenario.name), 4));
+        text.push_str(&wrapped(
+            &format!("  {} {}: {reasons}", scenario.verdict, scenario.name),
+            4,
+            screen.columns,
+        ));
     }
     if let Some(path) = path {
         text.push_str(&format!("report  {path}\n"));
@@ -102,12 +116,12 @@ pub(crate) fn conclude(report: &Report, path: Option<&str>, paint: Paint) -> Str
     text
 }
 
-fn table(scenarios: &[ScenarioReport], paint: Paint) -> String {
+fn table(scenarios: &[ScenarioReport], screen: Screen) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(COLUMNS_MAX)
+        .set_width(screen.columns)
         .set_header(["scenario", "load", "ops", "rate", "p50", "p99", "errors", "timeouts", "verdict"]);
     for scenario in scenarios {
         let operations = &scenario.operations;
@@ -140,7 +154,7 @@ fn table(scenarios: &[ScenarioReport], paint: Paint) -> String {
     let text = trim_lines(&table.to_string());
     [Verdict::Pass, Verdict::Invalid, Verdict::Fail]
         .into_iter()
-        .fold(text, |text, verdict| text.replace(&verdict.to_string(), &paint.verdict(verdict)))
+        .fold(text, |text, verdict| text.replace(&verdict.to_string(), &screen.verdict(verdict)))
 }
 
 /// What objectives are about.
@@ -148,11 +162,11 @@ fn latency(scenario: &ScenarioReport) -> &LatencyReport {
     scenario.response_time.as_ref().unwrap_or(&scenario.service_time)
 }
 
-fn describe(scenario: &ScenarioReport, paint: Paint, text: &mut String) {
+fn describe(scenario: &ScenarioReport, screen: Screen, text: &mut String) {
     let repetition =
         if scenario.repetition > 1 { format!(" (seed {})", scenario.seed) } else { String::new() };
-    text.push_str(&format!("{} {}{repetition}\n", paint.verdict(scenario.verdict), scenario.name));
-    let mut line = |line: String| text.push_str(&wrapped(&format!("  {line}"), 6));
+    text.push_str(&format!("{} {}{repetition}\n", screen.verdict(scenario.verdict), scenario.name));
+    let mut line = |line: String| text.push_str(&wrapped(&format!("  {line}"), 6, screen.columns));
     for reduction in &scenario.reductions {
         line(format!("smoke: {reduction}"));
     }
@@ -172,7 +186,7 @@ fn describe(scenario: &ScenarioReport, paint: Paint, text: &mut String) {
         let remark = objective.remark.as_ref().map_or_else(String::new, |remark| format!("  {remark}"));
         line(format!(
             "{} {:<width$}  measured {:>9}  margin {margin:>8}{remark}",
-            paint.mark(objective.held),
+            screen.mark(objective.held),
             objective.objective,
             objective.measured,
         ));
@@ -182,7 +196,7 @@ fn describe(scenario: &ScenarioReport, paint: Paint, text: &mut String) {
             Some(expected) if !invariant.held => format!(", expected {expected}"),
             _ => String::new(),
         };
-        let (mark, name, measured) = (paint.mark(invariant.held), &invariant.name, &invariant.measured);
+        let (mark, name, measured) = (screen.mark(invariant.held), &invariant.name, &invariant.measured);
         line(format!("{mark} {name}: {}{expected}", first_line(measured)));
     }
     for warning in &scenario.warnings {
@@ -259,12 +273,12 @@ fn first_line(text: &str) -> &str {
 }
 
 /// Breaks a line at blanks so that it stays within the columns; ends with a line break. Colours don't count.
-fn wrapped(line: &str, indent: usize) -> String {
+fn wrapped(line: &str, indent: usize, columns: u16) -> String {
     let mut text = String::new();
     let mut column = 0;
     for (place, word) in line.split(' ').enumerate() {
         let width = visible_width(word);
-        if place > 0 && column + 1 + width > usize::from(COLUMNS_MAX) && !word.is_empty() {
+        if place > 0 && column + 1 + width > usize::from(columns) && !word.is_empty() {
             text.truncate(text.trim_end().len());
             text.push('\n');
             text.push_str(&" ".repeat(indent));
@@ -303,19 +317,19 @@ mod tests {
     #[test]
     fn long_lines_are_broken_at_blanks() {
         let line = format!("  {}", "some words of a reason ".repeat(12));
-        let text = wrapped(&line, 4);
+        let text = wrapped(&line, 4, COLUMNS_MAX);
         assert!(text.lines().count() > 1);
         assert!(text.lines().all(|line| line.chars().count() <= usize::from(COLUMNS_MAX)));
         assert!(text.lines().skip(1).all(|line| line.starts_with("    s") || line.starts_with("    ")));
-        assert_eq!(wrapped("  as it  is", 4), "  as it  is\n");
+        assert_eq!(wrapped("  as it  is", 4, COLUMNS_MAX), "  as it  is\n");
     }
 
     #[test]
     fn colours_take_no_room() {
-        let paint = Paint { on: true };
-        assert_eq!(visible_width(&paint.mark(true)), 1);
-        assert_eq!(visible_width(&paint.verdict(Verdict::Invalid)), 7);
-        assert_eq!(Paint::none().verdict(Verdict::Pass), "PASS");
+        let screen = Screen { colours: true, columns: COLUMNS_MAX };
+        assert_eq!(visible_width(&screen.mark(true)), 1);
+        assert_eq!(visible_width(&screen.verdict(Verdict::Invalid)), 7);
+        assert_eq!(Screen::plain().verdict(Verdict::Pass), "PASS");
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub(crate) fn judge(samples: &[SampleReport], figure: Figure, budget: f64) -> Ju
         slope_low: fit.low,
         slope_high: fit.high,
         p_value: fit.p_value,
-        budget,
+        budget: Some(budget),
         finding: describe(outcome, figure, &fit, count, budget),
         held: outcome.holds(),
     };

@@ -70,16 +70,20 @@ fn beside_rivals(objective: &'static str) -> ScenarioReport {
     measure(Computes { objective }, &Options::default())
 }
 
+/// By our rivals or, on a virtual machine, by its hypervisor: the latter may take so much that little is left for rivals.
+const TAKEN: &str = "of the processors";
+
 #[test]
 fn a_starved_run_is_excused_for_time_alone() {
     // 2 ms of work in less than 1 ms: not held on any machine, so only the reason for it is in question.
     let late = beside_rivals("p50 < 1ms");
     assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
-    assert!(late.reasons[0].contains("but other processes took"), "{:?}", late.reasons);
+    assert!(late.reasons[0].contains(", but "), "{:?}", late.reasons);
+    assert!(late.reasons[0].contains(TAKEN), "{:?}", late.reasons);
 
     let held = beside_rivals("p50 < 1min");
     assert_eq!(held.verdict, Verdict::Pass, "{:?}", held.reasons);
-    assert!(held.warnings[0].contains("other processes took"), "{:?}", held.warnings);
+    assert!(held.warnings[0].contains(TAKEN), "{:?}", held.warnings);
 
     let wrong = beside_rivals("success < 50%");
     assert_eq!(wrong.verdict, Verdict::Fail, "no rival makes an operation succeed: {:?}", wrong.reasons);

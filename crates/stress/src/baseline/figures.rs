@@ -1,7 +1,7 @@
 //! What is compared: figures of one repeat.
 
 use crate::format;
-use crate::report::{LatencyReport, MachineReport, ScenarioReport};
+use crate::report::{LatencyReport, MachineReport, ScenarioReport, Unit};
 
 /// A figure that each repeat has, or none.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +11,7 @@ pub(super) struct Figure {
     /// Whether a busy or slower machine makes it worse.
     pub(super) is_on_time: bool,
     of: fn(&ScenarioReport, &MachineReport) -> Option<f64>,
-    show: fn(f64) -> String,
+    pub(super) unit: Unit,
 }
 
 /// Growth below this is what an allocator does anyway.
@@ -20,7 +20,7 @@ const GROWTH_MIN: f64 = 1e6;
 pub(super) static FIGURES: [Figure; 7] = [
     Figure {
         more_is_better: true,
-        show: format::per_second,
+        unit: Unit::PerSecond,
         ..time("rate", |it, _| Some(it.operations.rate_per_second))
     },
     time("mean", |it, _| (latency(it).count > 0).then(|| latency(it).mean_ns)),
@@ -28,11 +28,11 @@ pub(super) static FIGURES: [Figure; 7] = [
     time("p95", |it, _| percentile(it, 20, |it| it.p95_ns)),
     time("p99", |it, _| percentile(it, 100, |it| it.p99_ns)),
     time("cpu_per_operation", cpu_per_operation),
-    Figure { is_on_time: false, show: format::bytes, ..time("rss_growth", rss_growth) },
+    Figure { is_on_time: false, unit: Unit::Bytes, ..time("rss_growth", rss_growth) },
 ];
 
 const fn time(name: &'static str, of: fn(&ScenarioReport, &MachineReport) -> Option<f64>) -> Figure {
-    Figure { name, more_is_better: false, is_on_time: true, of, show: format::nanoseconds }
+    Figure { name, more_is_better: false, is_on_time: true, of, unit: Unit::Nanoseconds }
 }
 
 impl Figure {
@@ -42,7 +42,7 @@ impl Figure {
     }
 
     pub(super) fn show(&self, value: f64) -> String {
-        (self.show)(value)
+        format::in_unit(self.unit, value)
     }
 
     /// Whether the whole interval is better than the margin.

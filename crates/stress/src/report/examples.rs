@@ -66,6 +66,7 @@ fn report(scenarios: &[Value]) -> Report {
         "PASS"
     };
     let whole = json!({
+        "engine": "0.1.0",
         "repeat": "cargo run --release --bin shop -- standard --suite shop --seed 184467",
         "schema": crate::report::SCHEMA,
         "run": "20260131T120000Z-184467",
@@ -169,11 +170,11 @@ fn checkout(name: &str, windows: usize, ending: Ending) -> Value {
             { "at_s": length * 0.7, "label": "replica 2 is back" }
         ],
         "comparison": [
-            { "figure": "p50", "baseline": 4.2e6, "now": 4.1e6, "ratio": 0.976, "ratio_low": 0.94,
+            { "figure": "p50", "unit": "ns", "baseline": 4.2e6, "now": 4.1e6, "ratio": 0.976, "ratio_low": 0.94,
               "ratio_high": 1.01, "margin": 1.1, "more_is_better": false, "regressed": false },
-            { "figure": "p99", "baseline": 41e6, "now": 52e6, "ratio": 1.268, "ratio_low": 1.17,
+            { "figure": "p99", "unit": "ns", "baseline": 41e6, "now": 52e6, "ratio": 1.268, "ratio_low": 1.17,
               "ratio_high": 1.36, "margin": 1.1, "more_is_better": false, "regressed": true },
-            { "figure": "rate", "baseline": 199.4, "now": 199.2, "ratio": 0.999, "ratio_low": 0.997,
+            { "figure": "rate", "unit": "/s", "baseline": 199.4, "now": 199.2, "ratio": 0.999, "ratio_low": 0.997,
               "ratio_high": 1.001, "margin": 0.95, "more_is_better": true, "regressed": false }
         ],
         "windows": (0..windows).map(|place| window(place, windows, slow)).collect::<Vec<_>>(),

@@ -14,7 +14,7 @@ use crate::report::{
 };
 use crate::sample;
 use crate::scenario::Tally;
-use crate::trend::{self, Figure, Outcome};
+use crate::trend::{self, Figure, Judged, Outcome};
 use crate::verdict::{Evidence, Shortfall, rule};
 
 /// A load shorter than this says too little about the processors; then calibration is taken with it.
@@ -153,9 +153,13 @@ fn trends(objectives: &[Objective], samples: &[SampleReport]) -> Vec<TrendReport
     };
     let of_figure = |(_, figure): (&str, Figure)| {
         let budget = asked(figure);
-        let judged = trend::judge(samples, figure, budget.unwrap_or(0.0));
-        let is_told = !matches!(judged.outcome, Outcome::NotMeasured | Outcome::TooFewSamples { .. });
-        (budget.is_some() || is_told).then_some(judged.report)
+        let Judged { outcome, report } = trend::judge(samples, figure, budget.unwrap_or(0.0));
+        let is_told = !matches!(outcome, Outcome::NotMeasured | Outcome::TooFewSamples { .. });
+        match budget {
+            Some(_) => Some(report),
+            None if is_told => Some(TrendReport { budget: None, held: true, ..report }),
+            None => None,
+        }
     };
     Figure::ALL.into_iter().filter_map(of_figure).collect()
 }

@@ -18,6 +18,10 @@ const ARGUMENTS: &str = "STRESS_TEST_ARGUMENTS";
 /// How long an operation takes.
 const PAUSE_MS: &str = "STRESS_TEST_PAUSE_MS";
 
+/// Of the two programs, in ms. So far apart that no busy machine makes one look like the other.
+const FAST: u32 = 30;
+const SLOW: u32 = 300;
+
 /// Waits, as a target does that is slow for other reasons than this machine.
 struct Pause(Duration);
 
@@ -114,7 +118,7 @@ fn is_no_regression(code: i32) -> bool {
 #[test]
 fn the_same_program_does_not_regress_and_a_slower_one_does() {
     let bench = Bench::new();
-    let (equal, slower) = (bench.program(30), bench.program(40));
+    let (equal, slower) = (bench.program(FAST), bench.program(SLOW));
     let (code, text) = bench.run(&equal, &["--save-baseline", "before"]);
     assert_eq!(code, 0, "{text}");
     assert!(bench.out().join("stress/baselines/before.json").exists());
@@ -125,15 +129,14 @@ fn the_same_program_does_not_regress_and_a_slower_one_does() {
     assert_eq!(bench.compared().scenarios.len(), 5, "five repeats unless told otherwise");
 
     let bench = Bench::new();
-    let slow = bench.program(40);
+    let slow = bench.program(SLOW);
     assert_eq!(bench.run(&equal, &["--save-baseline", "before"]).0, 0);
     let (code, text) = bench.run(&slower, &["--baseline", "before"]);
-    // 40 ms are a third more than 30: only a machine that stands still hides that.
     assert!(code == 1 || code == 3, "{text}");
     let report = bench.compared();
     let last = report.scenarios.last().unwrap();
     let p50 = last.comparison.iter().find(|it| it.figure == "p50").unwrap();
-    assert!(p50.ratio > 1.15, "{p50:?}");
+    assert!(p50.ratio > 1.5, "{p50:?}");
     if code == 1 {
         assert!(text.contains("regressed") && last.verdict == Verdict::Fail, "{text}");
         assert!(
@@ -156,7 +159,7 @@ fn run_of(bench: &Bench, report: &Report) -> String {
 #[test]
 fn two_programs_run_in_turns() {
     let bench = Bench::new();
-    let (old, new) = (bench.program(30), bench.program(45));
+    let (old, new) = (bench.program(FAST), bench.program(SLOW));
     let paths = [old.to_str().unwrap(), new.to_str().unwrap()];
     let arguments =
         ["compare", "--interleave", paths[0], paths[1], "--rounds", "3", "--", "--scenario", "pause"];
@@ -166,7 +169,8 @@ fn two_programs_run_in_turns() {
     let order: Vec<bool> = turns.iter().map(|turn| turn.ends_with(paths[0])).collect();
     assert_eq!(order, [true, false, false, true, true, false], "A B B A A B");
     let ratios = text.lines().find(|line| line.contains("p50")).unwrap();
-    assert!(ratios.contains("1.4") || ratios.contains("1.5"), "{ratios}");
+    let ratio = ratios.split(' ').find_map(|word| word.parse::<f64>().ok()).unwrap();
+    assert!(ratio > 1.5, "{ratios}");
 }
 
 #[test]

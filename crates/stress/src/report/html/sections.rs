@@ -276,7 +276,7 @@ fn trends(page: &mut Page, scenario: &ScenarioReport) {
             Cell::Text(trend.finding.clone()),
             Cell::Number(slope(trend.slope)),
             Cell::Number(format!("{} … {}", slope(trend.slope_low), slope(trend.slope_high))),
-            Cell::Number(slope(trend.budget)),
+            Cell::Number(trend.budget.map_or_else(|| "–".to_owned(), slope)),
             Cell::Number(significant(trend.p_value)),
             Cell::Number(format::count(trend.samples as u64)),
             Cell::Interval(trend_interval(trend)),
@@ -300,7 +300,7 @@ fn trends(page: &mut Page, scenario: &ScenarioReport) {
 }
 
 fn trend_interval(trend: &TrendReport) -> Interval {
-    let ends = [trend.slope_low, trend.slope_high, trend.budget, 0.0];
+    let ends = [trend.slope_low, trend.slope_high, trend.budget.unwrap_or(0.0), 0.0];
     let low = ends.into_iter().fold(0.0, f64::min);
     let room = (ends.into_iter().fold(0.0, f64::max) - low).max(f64::MIN_POSITIVE) * 1.1;
     let place = |value: f64| (value - low) / room + 0.04;
@@ -309,7 +309,7 @@ fn trend_interval(trend: &TrendReport) -> Interval {
         at: place(trend.slope),
         high: place(trend.slope_high),
         reference: place(0.0),
-        limit: Some(place(trend.budget)),
+        limit: trend.budget.map(place),
         held: trend.held,
     }
 }
@@ -328,7 +328,7 @@ fn comparison(page: &mut Page, scenario: &ScenarioReport) {
     };
     let widest = scenario.comparison.iter().map(far).fold(0.02, f64::max) * 1.1;
     let rows = scenario.comparison.iter().map(|it| {
-        let figure = |value: f64| Cell::Number(compared(&it.figure, value));
+        let figure = |value: f64| Cell::Number(format::in_unit(it.unit, value));
         let finding = match (it.regressed, it.ratio_low > 1.0, it.ratio_high < 1.0) {
             (true, ..) => "worse",
             (false, above, below) if (it.more_is_better && above) || (!it.more_is_better && below) => {
@@ -373,17 +373,6 @@ fn comparison(page: &mut Page, scenario: &ScenarioReport) {
 
 fn ratio(ratio: f64) -> String {
     if ratio.is_finite() { format!("{ratio:.3}") } else { "–".to_owned() }
-}
-
-/// The report gives no unit; the figure's name says which it is.
-fn compared(figure: &str, value: f64) -> String {
-    if figure.contains("rate") {
-        format::per_second(value)
-    } else if figure.contains("rss") || figure.contains("bytes") || figure.contains("memory") {
-        format::bytes(value)
-    } else {
-        format::nanoseconds(value)
-    }
 }
 
 fn errors(page: &mut Page, scenario: &ScenarioReport) {

@@ -178,7 +178,7 @@ fn no_figure_is_nonsense_whatever_is_missing() {
     scenario.comparison[0].ratio_low = 0.0;
     scenario.comparison[1].ratio_high = f64::INFINITY;
     scenario.trends[0].slope_high = f64::NAN;
-    scenario.trends[1].budget = 0.0;
+    scenario.trends[1].budget = Some(0.0);
     scenario.processors.as_mut().unwrap().own = f64::NAN;
     for report in [examples::empty(), examples::never_loaded(), examples::full(1), examples::full(2), odd] {
         let page = markup(&render(&report));
