@@ -7,7 +7,8 @@
 //!
 //! What another machine, tier, load or kind of build makes of a figure is no regression: such reports are refused. Where
 //! the machine was busy, or where even the generator alone was slower than in the baseline, a regression in time proves
-//! nothing, and the verdict is INVALID.
+//! nothing, and the verdict is INVALID. So it is where something of the baseline is missing. A scenario that fails now is
+//! a FAIL, however fast it was.
 //!
 //! `statistics.rs` has the numbers, `figures.rs` what is compared, `file.rs` the files, `table.rs` the output.
 
@@ -31,6 +32,8 @@ pub(crate) use self::file::{BaselineError, load, path, save};
 pub(crate) const REPEATS: u32 = 5;
 /// What a figure may be worse by.
 pub(crate) const MARGIN: f64 = 0.05;
+/// An interval that allows for this much is told to be noisy.
+const NOISY: f64 = 0.25;
 
 /// All scenarios that both sides have.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +41,8 @@ pub(crate) struct Comparison {
     pub(crate) scenarios: Vec<Compared>,
     /// What doesn't stand in the way, but should be known.
     pub(crate) warnings: Vec<String>,
+    /// Scenarios of the baseline that weren't run now.
+    missing: Vec<String>,
     margin: f64,
 }
 
@@ -48,6 +53,10 @@ pub(crate) struct Compared {
     /// Of the baseline and now.
     repeats: (usize, usize),
     rows: Vec<Row>,
+    /// Why it is worse, whatever the figures say.
+    failed: Option<String>,
+    /// Figures that every repeat of the baseline has, and not every one now.
+    lost: Vec<&'static str>,
     /// Why figures on time say nothing.
     doubt: Option<String>,
     warnings: Vec<String>,
@@ -67,7 +76,11 @@ enum Standing {
     Regressed,
     /// Worse, but the machine may be why.
     Doubtful,
+    /// The whole interval is worse than the margin, but of so many figures one may look so by chance: told, no verdict.
+    Unsure,
     Improved,
+    /// The interval is so wide that much could hide in it.
+    Noisy,
     Same,
     TooFewRepeats,
 }
@@ -84,12 +97,16 @@ pub(crate) fn compare(baseline: &[Report], now: &[Report], margin: f64) -> Resul
     let mut warnings: Vec<String> =
         others.clone().filter_map(|other| other_system(&first.machine, &other.machine)).collect();
     warnings.dedup();
-    let mut names: Vec<&str> = Vec::new();
+    let (mut names, mut missing): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
     for scenario in baseline.iter().flat_map(|report| &report.scenarios) {
-        let is_new = !names.contains(&scenario.name.as_str());
         let is_in = |report: &Report| report.scenarios.iter().any(|other| other.name == scenario.name);
-        if is_new && now.iter().any(is_in) {
+        if names.contains(&scenario.name.as_str()) || missing.contains(&scenario.name) {
+            continue;
+        }
+        if now.iter().any(is_in) {
             names.push(&scenario.name);
+        } else {
+            missing.push(scenario.name.clone());
         }
     }
     if names.is_empty() {
@@ -99,7 +116,7 @@ pub(crate) fn compare(baseline: &[Report], now: &[Report], margin: f64) -> Resul
     for name in names {
         scenarios.push(compare_scenario(&repeats(baseline, name), &repeats(now, name), margin)?);
     }
-    let mut comparison = Comparison { scenarios, warnings, margin };
+    let mut comparison = Comparison { scenarios, warnings, missing, margin };
     comparison.stand();
     Ok(comparison)
 }
@@ -134,8 +151,11 @@ fn compare_scenario(old: &[Repeat<'_>], new: &[Repeat<'_>], margin: f64) -> Resu
             standing: Standing::Same,
         })
     };
+    let is_lost = |figure: &&Figure| values(old, figure).is_some() && values(new, figure).is_none();
     Ok(Compared {
         name: first.name.clone(),
+        failed: failed(all_new),
+        lost: FIGURES.iter().filter(is_lost).map(|figure| figure.name).collect(),
         repeats: (old.len(), new.len()),
         rows: FIGURES.iter().filter_map(row).collect(),
         doubt: busy(old.iter().chain(new)).or_else(|| slower_machine(old, new, margin)),
@@ -210,6 +230,14 @@ fn slower_machine(old: &[Repeat<'_>], new: &[Repeat<'_>], margin: f64) -> Option
     })
 }
 
+/// How many repeats failed, and why the first of them did.
+fn failed(repeats: &[Repeat<'_>]) -> Option<String> {
+    let failed = || repeats.iter().filter(|(scenario, _)| scenario.verdict == Verdict::Fail);
+    let (first, _) = failed().next()?;
+    let reason = first.reasons.first().map_or("no reason was given", String::as_str);
+    Some(format!("{} of {} repeats FAIL: {reason}", failed().count(), repeats.len()))
+}
+
 /// Operations that fail fast look fast.
 fn fails_more(old: &[Repeat<'_>], new: &[Repeat<'_>]) -> Option<String> {
     const MORE: f64 = 0.01;
@@ -242,7 +270,9 @@ impl Comparison {
                     None => Standing::TooFewRepeats,
                     Some(_) if is_found && is_doubtful => Standing::Doubtful,
                     Some(_) if is_found => Standing::Regressed,
+                    Some((low, high)) if row.figure.is_worse(low, high, self.margin) => Standing::Unsure,
                     Some((low, high)) if row.figure.is_better(low, high, self.margin) => Standing::Improved,
+                    Some((low, high)) if row.figure.may_hide(low, high, NOISY) => Standing::Noisy,
                     Some(_) => Standing::Same,
                 };
             }
@@ -253,12 +283,18 @@ impl Comparison {
         self.scenarios.iter().flat_map(|scenario| &scenario.rows)
     }
 
-    /// FAIL for a regression; INVALID for a doubtful one, or where a scenario has too few repeats to tell.
+    /// FAIL for a regression or a scenario that fails now; INVALID for a doubtful one, or where something is missing: repeats, a
+    /// figure, a scenario.
     pub(crate) fn verdict(&self) -> Verdict {
         let any = |standing: Standing| self.rows().any(|row| row.standing == standing);
-        if any(Standing::Regressed) {
+        let is_missing = |scenario: &Compared| scenario.rows.is_empty() || !scenario.lost.is_empty();
+        let untold = [Standing::Doubtful, Standing::TooFewRepeats];
+        if any(Standing::Regressed) || self.scenarios.iter().any(|it| it.failed.is_some()) {
             Verdict::Fail
-        } else if any(Standing::Doubtful) || any(Standing::TooFewRepeats) || self.rows().next().is_none() {
+        } else if untold.into_iter().any(any)
+            || !self.missing.is_empty()
+            || self.scenarios.iter().any(is_missing)
+        {
             Verdict::Invalid
         } else {
             Verdict::Pass
@@ -276,8 +312,9 @@ impl Comparison {
             let of_name = |scenario: &&mut ScenarioReport| scenario.name == compared.name;
             let Some(scenario) = report.scenarios.iter_mut().rev().find(of_name) else { continue };
             scenario.comparison = compared.rows.iter().filter_map(|row| row.report(self.margin)).collect();
-            for row in &compared.rows {
-                let Some((verdict, reason)) = row.reason(compared) else { continue };
+            let lost = compared.lost.iter().map(|name| (Verdict::Invalid, lost(name)));
+            let worse = compared.rows.iter().filter_map(|row| row.reason(compared));
+            for (verdict, reason) in lost.chain(worse) {
                 scenario.verdict = scenario.verdict.max(verdict);
                 if !scenario.reasons.contains(&reason) {
                     scenario.reasons.push(reason);
@@ -303,7 +340,7 @@ impl Row {
             Standing::Regressed => Some((Verdict::Fail, worse)),
             Standing::Doubtful => Some((Verdict::Invalid, format!("{worse}; the machine may be why"))),
             Standing::TooFewRepeats => Some((Verdict::Invalid, too_few(compared.repeats))),
-            Standing::Improved | Standing::Same => None,
+            Standing::Unsure | Standing::Improved | Standing::Noisy | Standing::Same => None,
         }
     }
 
@@ -323,6 +360,10 @@ impl Row {
             regressed: self.standing == Standing::Regressed,
         })
     }
+}
+
+fn lost(figure: &str) -> String {
+    format!("{figure}: the baseline has it in every repeat, this run hasn't")
 }
 
 fn too_few((old, new): (usize, usize)) -> String {

@@ -93,8 +93,6 @@ fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments, baselines: &Baseline
     let seed = arguments.seed.unwrap_or_else(seed_of_now);
     let repeat = arguments.repeat_command(seed);
     let out = arguments.out.clone().unwrap_or_else(default_out);
-    let directory = session::make_directory(&out, seed)
-        .map_err(|error| format!("cannot make a directory for the report in {}: {error}", out.display()))?;
     let amount = Amount { tier: arguments.tier, soak_for: arguments.soak_for };
     let mut plans = Vec::new();
     for (suite, scenario) in chosen {
@@ -109,8 +107,11 @@ fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments, baselines: &Baseline
         }
     }
     if plans.is_empty() {
-        return Err(format!("tier {} has no scenario of those chosen", amount.tier));
+        say(&format!("error: tier {} has no scenario of those chosen", amount.tier));
+        return Ok(USAGE);
     }
+    let directory = session::make_directory(&out, seed)
+        .map_err(|error| format!("cannot make a directory for the report in {}: {error}", out.display()))?;
     let stop = interrupt::listen().map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
     panics::count_from_now_on();
     let session = Session {

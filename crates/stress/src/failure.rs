@@ -4,6 +4,10 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+/// In characters.
+const KIND_MAX: usize = 100;
+const MESSAGE_MAX: usize = 2_000;
+
 /// A failed operation: a kind to count it by, and a message.
 ///
 /// Any error turns into one with `?`, under the kind `error`. It is no `std::error::Error` itself, or that
@@ -16,9 +20,13 @@ pub struct Failure {
 
 impl Failure {
     /// A failure that is counted under `kind`. Use few kinds: they are columns of a report, not messages. Above 32
-    /// of them the rest are counted as `other`.
+    /// of them the rest are counted as `other`. A kind is cut after 100 characters, a message after 2 000.
     pub fn new(kind: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
-        Self { kind: kind.into(), message: message.to_string() }
+        let kind = kind.into();
+        Self {
+            kind: shortened(kind, KIND_MAX),
+            message: shortened(message.to_string().into(), MESSAGE_MAX).into_owned(),
+        }
     }
 
     /// The name that it is counted under.
@@ -29,6 +37,14 @@ impl Failure {
     /// What happened; the report keeps the first message of each kind.
     pub fn message(&self) -> &str {
         &self.message
+    }
+}
+
+/// As much of a text as a report has room for.
+fn shortened(text: Cow<'static, str>, characters_max: usize) -> Cow<'static, str> {
+    match text.char_indices().nth(characters_max) {
+        Some((at, _)) => format!("{}…", &text[..at]).into(),
+        None => text,
     }
 }
 
@@ -54,6 +70,13 @@ impl<E: Error> From<E> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_report_has_room_for_is_cut() {
+        let failure = Failure::new("ä".repeat(1_000), "ß".repeat(3_000_000));
+        assert_eq!(failure.kind(), format!("{}…", "ä".repeat(KIND_MAX)));
+        assert_eq!(failure.message().chars().count(), MESSAGE_MAX + 1);
+    }
 
     #[test]
     fn an_error_brings_its_causes() {

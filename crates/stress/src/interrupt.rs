@@ -1,4 +1,4 @@
-//! Ctrl-C: the first one stops the load, the second one ends the process.
+//! Ctrl-C, SIGTERM, or a terminal that went away (SIGHUP): the first one stops the load, the second one ends the process.
 //!
 //! It is waited for on a thread with a runtime of its own: a target that blocks the load's runtime must not make the
 //! run unstoppable.
@@ -40,9 +40,11 @@ pub(crate) fn listen() -> io::Result<Stop> {
 async fn interrupted() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = terminate.recv() => Ok(()),
+        _ = hang_up.recv() => Ok(()),
     }
 }
 

@@ -96,10 +96,12 @@ mod rng;
 mod run;
 mod sample;
 mod scenario;
+mod scratch;
 mod session;
 mod suite;
 mod table;
 mod target;
+mod throttle;
 mod trend;
 mod verdict;
 

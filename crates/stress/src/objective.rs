@@ -4,6 +4,7 @@
 //! objective  = "exactly" name "==" number
 //!            | "leak" figure comparison number [unit] "/op"
 //!            | "value" name comparison number [unit]
+//!            | "errors" "of" kind comparison number "%"
 //!            | metric [scope] comparison bound
 //! scope      = "over" number unit | "in" "phase" name | "in" "each" "phase"
 //! bound      = number [unit] | number "x" "in" "phase" name
@@ -52,6 +53,7 @@ pub(crate) use self::spans::Spans;
 /// | `pN`, `min`, `mean`, `max`, `stddev` | latency: service time in a closed loop, response time in an open one |
 /// | `rate` | operations that succeeded, a second of `elapsed` |
 /// | `success`, `errors`, `timeouts` | share of the operations issued |
+/// | `errors of refused` | share of the operations issued that failed with this kind of [`Failure`](crate::Failure) |
 /// | `elapsed` | the load's time, without set-up and checks |
 /// | `rss_growth` | highest resident memory under load, less that just before it |
 /// | `leak live_bytes`, `leak rss_bytes`, `leak open_files`, `leak threads` | what an operation leaves behind, by the trend over the load: `leak live_bytes <= 1B/op`, `leak open_files <= 0.001/op` |
@@ -105,6 +107,8 @@ pub(crate) enum Metric {
     Errors,
     Timeouts,
     RssGrowth,
+    /// The errors of one kind.
+    ErrorsOf(String),
     /// What grows with the operations.
     Leak(Figure),
     /// A count that the scenario reports.
@@ -174,7 +178,7 @@ impl Metric {
             | Self::StandardDeviation
             | Self::Elapsed => Some(Dimension::Time),
             Self::Rate => Some(Dimension::Rate),
-            Self::Success | Self::Errors | Self::Timeouts => Some(Dimension::Share),
+            Self::Success | Self::Errors | Self::ErrorsOf(_) | Self::Timeouts => Some(Dimension::Share),
             Self::RssGrowth => Some(Dimension::Size),
             Self::Leak(figure) if figure.is_size() => Some(Dimension::SizePerOperation),
             Self::Leak(_) => Some(Dimension::CountPerOperation),
@@ -222,7 +226,12 @@ impl Metric {
             | Self::Success
             | Self::Errors
             | Self::Timeouts => true,
-            Self::Elapsed | Self::RssGrowth | Self::Leak(_) | Self::Exactly(_) | Self::Value(_) => false,
+            Self::Elapsed
+            | Self::ErrorsOf(_)
+            | Self::RssGrowth
+            | Self::Leak(_)
+            | Self::Exactly(_)
+            | Self::Value(_) => false,
         }
     }
 }
@@ -355,6 +364,7 @@ impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Percentile(percent) => write!(f, "p{percent}"),
+            Self::ErrorsOf(kind) => write!(f, "errors of {kind}"),
             Self::Leak(figure) => write!(f, "leak {}", figure.name()),
             Self::Exactly(name) => write!(f, "exactly {name}"),
             Self::Value(name) => write!(f, "value {name}"),

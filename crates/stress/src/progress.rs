@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::format;
@@ -13,11 +14,14 @@ use crate::monitor::{OnPulse, Pulse};
 use crate::report::ScenarioReport;
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// Pulses that a sparkline shows; they come once a second.
+/// Pulses that a sparkline shows at most; they come once a second.
 const HISTORY: usize = 60;
-const BAR: usize = 48;
-/// No line is longer: narrower terminals are rare, and there it is only wrapped.
+/// No line is longer, however wide the terminal.
 const COLUMNS_MAX: usize = 94;
+/// Narrower terminals are rare, and there it is only wrapped.
+const COLUMNS_MIN: usize = 50;
+/// What stands beside the sparkline and the bar.
+const BESIDE: usize = 34;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ struct Live {
     heading: String,
     planned: Option<u64>,
     duration: Option<Duration>,
+    /// Of the terminal, as far as they are used.
+    columns: usize,
     rates: VecDeque<f64>,
     /// In nanoseconds.
     p99s: VecDeque<f64>,
@@ -122,7 +128,12 @@ fn heading(Place { number, of }: Place, name: &str, load: &str) -> String {
 impl Live {
     fn new(heading: String, planned: Option<u64>, duration: Option<Duration>) -> Self {
         let history = || VecDeque::with_capacity(HISTORY);
-        Self { heading, planned, duration, rates: history(), p99s: history() }
+        // The spinner and a blank stand before each line.
+        let columns = Term::stderr()
+            .size_checked()
+            .map_or(COLUMNS_MAX, |(_, columns)| usize::from(columns).saturating_sub(2));
+        let columns = columns.clamp(COLUMNS_MIN, COLUMNS_MAX);
+        Self { heading, planned, duration, columns, rates: history(), p99s: history() }
     }
 
     fn take(&mut self, pulse: &Pulse) {
@@ -150,15 +161,16 @@ impl Live {
         let done = self.done(pulse);
         let rate = format::per_second(pulse.per_second);
         let p99 = format::time(pulse.p99);
+        let room = self.columns - BESIDE;
         let lines = [
             self.heading.clone(),
-            format!("  {} {:>3.0}%  {}", bar(done), done * 100.0, time_left(pulse, done)),
+            format!("  {} {:>3.0}%  {}", bar(done, room * 4 / 5), done * 100.0, time_left(pulse, done)),
             format!(
                 "  rate {rate:>9}  {}  {} in flight",
-                sparkline(&self.rates),
+                sparkline(&self.rates, room),
                 format::count(pulse.in_flight)
             ),
-            format!("  p99  {p99:>9}  {}  p50 {}", sparkline(&self.p99s), format::time(pulse.p50)),
+            format!("  p99  {p99:>9}  {}  p50 {}", sparkline(&self.p99s, room), format::time(pulse.p50)),
             format!(
                 "  issued {}   errors {}   timeouts {}",
                 format::count(pulse.issued),
@@ -166,7 +178,7 @@ impl Live {
                 format::count(pulse.timed_out)
             ),
         ];
-        lines.map(|line| shortened(&line)).join("\n")
+        lines.map(|line| shortened(&line, self.columns)).join("\n")
     }
 
     fn line(&self, pulse: &Pulse) -> String {
@@ -206,29 +218,30 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-fn bar(done: f64) -> String {
-    let full = (done * BAR as f64).floor() as usize;
-    (0..BAR).map(|place| if place < full { '━' } else { '─' }).collect()
+fn bar(done: f64, width: usize) -> String {
+    let full = (done * width as f64).floor() as usize;
+    (0..width).map(|place| if place < full { '━' } else { '─' }).collect()
 }
 
-/// The last minute, from 0 to its highest value; what is 0 leaves a gap.
-fn sparkline(values: &VecDeque<f64>) -> String {
+/// The last pulses that there is room for, from 0 to its highest value; what is 0 leaves a gap.
+fn sparkline(values: &VecDeque<f64>, room: usize) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let highest = values.iter().copied().fold(0.0, f64::max);
+    let values = values.iter().skip(values.len().saturating_sub(room));
+    let highest = values.clone().copied().fold(0.0, f64::max);
     let level = |value: f64| match value / highest {
         share if share > 0.0 => LEVELS[((share * 8.0).ceil() as usize).clamp(1, 8) - 1],
         _ => ' ',
     };
-    let drawn: String = values.iter().map(|value| level(*value)).collect();
+    let drawn: String = values.map(|value| level(*value)).collect();
     // Always as wide, so that what stands behind it stays in its place; the newest is at the right.
-    format!("{drawn:>HISTORY$}")
+    format!("{drawn:>room$}")
 }
 
-fn shortened(line: &str) -> String {
-    if line.chars().count() <= COLUMNS_MAX {
+fn shortened(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
         return line.to_owned();
     }
-    line.chars().take(COLUMNS_MAX - 1).chain(std::iter::once('…')).collect()
+    line.chars().take(columns - 1).chain(std::iter::once('…')).collect()
 }
 
 /// One line on standard error. If nobody reads it any more, the run goes on all the same.
@@ -255,7 +268,7 @@ mod tests {
 
     fn live(planned: Option<u64>, seconds: Option<u64>) -> Live {
         let heading = heading(Place { number: 2, of: 5 }, "bank.transfers", "50/s for 20 s");
-        Live::new(heading, planned, seconds.map(Duration::from_secs))
+        Live { columns: COLUMNS_MAX, ..Live::new(heading, planned, seconds.map(Duration::from_secs)) }
     }
 
     #[test]
@@ -283,7 +296,7 @@ mod tests {
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[0], "2 of 5  bank.transfers  50/s for 20 s");
         assert!(lines[1].contains(" 25%  15 s left"), "{screen}");
-        assert_eq!(lines[1].matches('━').count(), BAR / 4);
+        assert_eq!(lines[1].matches('━').count(), HISTORY / 5, "a quarter of four fifths");
         assert!(
             lines[2].contains("50/s") && lines[2].contains("█ █") && lines[2].contains("3 in flight"),
             "{screen}"
@@ -292,6 +305,12 @@ mod tests {
         assert_eq!(lines[3].matches('▁').count(), HISTORY - 1);
         assert!(lines[4].contains("errors 0") && lines[4].contains("timeouts 1"));
         assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS_MAX), "{screen}");
+        for columns in [COLUMNS_MIN, 78] {
+            live.columns = columns;
+            let screen = live.screen(&last);
+            assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");
+            assert!(screen.contains("3 in flight") && screen.contains("p50 1.00 ms"), "{screen}");
+        }
     }
 
     #[test]
@@ -307,8 +326,8 @@ mod tests {
         (0..99).for_each(|_| early.take(&pulse()));
         assert_eq!(column(&early), before);
         let early = live(None, Some(20));
-        assert_eq!(sparkline(&early.rates).chars().count(), HISTORY);
-        assert_eq!(sparkline(&VecDeque::new()).chars().count(), HISTORY);
+        assert_eq!(sparkline(&early.rates, HISTORY).chars().count(), HISTORY);
+        assert_eq!(sparkline(&VecDeque::new(), HISTORY).chars().count(), HISTORY);
     }
 
     #[test]
@@ -319,7 +338,7 @@ mod tests {
         );
         assert_eq!(time_left(&pulse(), 1.0), "ending");
         assert_eq!(time_left(&pulse(), 0.0), "5 s");
-        assert_eq!(shortened(&"x".repeat(200)).chars().count(), COLUMNS_MAX);
+        assert_eq!(shortened(&"x".repeat(200), 80).chars().count(), 80);
         assert_eq!(heading(Place { number: 1, of: 1 }, "a.b", "c"), "a.b  c");
     }
 }

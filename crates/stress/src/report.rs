@@ -34,7 +34,7 @@ pub struct Report {
     pub engine: String,
     /// The run's directory name: start in UTC, and seed.
     pub run: String,
-    /// The worst verdict of all scenarios.
+    /// The worst verdict of all scenarios; INVALID at best as long as the run isn't complete.
     pub verdict: Verdict,
     /// Whether all that was chosen has run. A report is written after each scenario; only the last one is complete.
     pub complete: bool,
@@ -50,7 +50,7 @@ pub struct Report {
     pub machine: MachineReport,
     /// One for each scenario and repetition, in the order in which they ran.
     pub scenarios: Vec<ScenarioReport>,
-    /// Names of scenarios that were chosen but, after an interrupt, not run.
+    /// Names of scenarios that were chosen but not run: after an interrupt, or not yet.
     pub not_run: Vec<String>,
 }
 
@@ -379,6 +379,12 @@ pub struct ProcessorReport {
     pub idle: f64,
     /// How many threads of this process were ready but had no processor, on average; only on Linux.
     pub waiting_threads: Option<f64>,
+    /// Processor time of this process, in seconds; absent in older reports.
+    #[serde(default)]
+    pub own_s: Option<f64>,
+    /// Share of the time in which the control group's quota kept this process from running; absent without a quota.
+    #[serde(default)]
+    pub throttled: Option<f64>,
 }
 
 /// The process's memory, in bytes of resident set.

@@ -11,6 +11,7 @@ use sysinfo::{
 
 use crate::format;
 use crate::report::{MachineReport, ProcessorReport};
+use crate::throttle;
 
 /// Takes samples; keeps what sysinfo needs to compare with.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Sample {
     /// For how long threads of this process were ready but had no processor.
     own_wait_ns: Option<u64>,
     machine: Option<MachineTimes>,
+    /// For how long the quota of the process's control groups held it back.
+    throttled_us: Option<u64>,
     /// Where the machine's times aren't told: the share that was busy since the last sample.
     busy: Option<f64>,
 }
@@ -73,6 +76,7 @@ impl Sampler {
             own_cpu_ms: process.map(sysinfo::Process::accumulated_cpu_time),
             own_wait_ns: own_wait_ns(),
             machine,
+            throttled_us: throttle::throttled_us(),
             busy,
         }
     }
@@ -103,7 +107,17 @@ pub(crate) fn processors(from: &Sample, to: &Sample) -> Option<ProcessorReport> 
     // A thread that ended took its count with it, so this is a lower bound.
     let waited = to.own_wait_ns.zip(from.own_wait_ns).map(|(to, from)| to.saturating_sub(from) as f64);
     let waiting_threads = waited.map(|ns| ns / 1e6 / elapsed_ms);
-    Some(ProcessorReport { own, others: (busy - own).max(0.0), stolen, idle, waiting_threads })
+    let throttled_us =
+        to.throttled_us.zip(from.throttled_us).map(|(to, from)| to.saturating_sub(from) as f64);
+    Some(ProcessorReport {
+        own,
+        others: (busy - own).max(0.0),
+        stolen,
+        idle,
+        waiting_threads,
+        own_s: Some(own_ms / 1e3),
+        throttled: throttled_us.map(|us| (us / 1e3 / elapsed_ms).min(1.0)),
+    })
 }
 
 /// Why a process with these shares did not have the machine that it needed; nothing if it had.
@@ -115,13 +129,17 @@ pub(crate) fn starvation(processors: ProcessorReport) -> Option<String> {
     const OTHERS_MAX: f64 = 0.20;
     const IDLE_MIN: f64 = 0.05;
     const WAITING_MAX: f64 = 0.01;
-    let ProcessorReport { others, stolen, idle, waiting_threads, .. } = processors;
+    const THROTTLED_MAX: f64 = 0.05;
+    let ProcessorReport { others, stolen, idle, waiting_threads, throttled, .. } = processors;
     let had_to_wait = waiting_threads.is_none_or(|waiting| waiting >= WAITING_MAX);
     let share = |share: f64| format::share((share * 100.0).round() / 100.0);
     let by_hypervisor = stolen >= STOLEN_MAX;
     let by_others = others >= OTHERS_MAX && idle < IDLE_MIN && had_to_wait;
     match (by_others, by_hypervisor) {
-        (false, false) => None,
+        (false, false) => {
+            let held_back = throttled.filter(|throttled| *throttled >= THROTTLED_MAX)?;
+            Some(format!("a quota kept the process from the processors for {} of the time", share(held_back)))
+        }
         (false, true) => Some(format!("the hypervisor took {} of the processors", share(stolen))),
         (true, false) => Some(format!(
             "other processes took {} of the processors and {} was idle",
@@ -223,6 +241,7 @@ mod tests {
             own_cpu_ms: Some(own_cpu_ms),
             own_wait_ns: Some(after_ms * 500_000),
             machine: Some(MachineTimes { total, idle, stolen }),
+            throttled_us: None,
             busy: None,
         };
         let own_ms = 250 * processor_count() as u64;
@@ -244,6 +263,8 @@ mod tests {
             stolen,
             idle,
             waiting_threads: Some(0.4),
+            own_s: None,
+            throttled: None,
         };
         assert_eq!(starvation(shares(0.95, 0.05, 0.0, 0.0)), None);
         assert_eq!(starvation(shares(0.05, 0.5, 0.0, 0.45)), None);
@@ -254,6 +275,12 @@ mod tests {
         let untold = ProcessorReport { waiting_threads: None, ..unhindered };
         assert!(starvation(untold).is_some());
         assert!(starvation(shares(0.2, 0.1, 0.3, 0.4)).unwrap().contains("hypervisor took 30%"));
+        let held_back = ProcessorReport { throttled: Some(0.4), ..shares(0.25, 0.0, 0.0, 0.75) };
+        assert!(
+            starvation(held_back).unwrap().contains("quota kept the process from the processors for 40%")
+        );
+        let hardly = ProcessorReport { throttled: Some(0.01), ..held_back };
+        assert_eq!(starvation(hardly), None);
         let both = starvation(shares(0.2, 0.5, 0.3, 0.0)).unwrap();
         assert_eq!(both, "other processes took 50% of the processors and the hypervisor 30%");
     }

@@ -10,6 +10,7 @@ use crate::plan::Plan;
 use crate::progress::{Place, Progress};
 use crate::report::{MachineReport, Report, SCHEMA, hlog, write};
 use crate::run::{self, Job};
+use crate::scratch::{Scratch, remove_of_dead_runs};
 use crate::suite::Registered;
 use crate::verdict::Verdict;
 
@@ -32,7 +33,8 @@ impl Session<'_> {
     /// Runs all, and keeps `report.json` up to date. Also tells what went wrong when it was last written.
     pub(crate) async fn run(&self) -> (Report, io::Result<PathBuf>) {
         let mut report = self.empty_report();
-        let scratch = self.directory.join("scratch");
+        let scratch = Scratch::new(&self.directory);
+        self.keep(&report);
         for repetition in 1..=self.repetitions {
             for (scenario, plan) in &self.chosen {
                 if self.stop.is_requested() {
@@ -52,7 +54,11 @@ impl Session<'_> {
                     seed,
                     repetition,
                     corpus: self.corpus.clone(),
-                    scratch: scratch.join(format!("{}-{repetition}", plan.name)),
+                    scratch: match &scratch {
+                        Ok(scratch) => scratch.of(&format!("{}-{repetition}", plan.name)),
+                        // It can't be made there either, and the scenario says why.
+                        Err(_) => self.directory.join(&plan.name),
+                    },
                     stop: self.stop.clone(),
                     on_pulse: shown.on_pulse(&plan.name, &plan.load),
                     interval_log: Some(self.directory.join(hlog::file_name(&plan.name, repetition))),
@@ -61,11 +67,10 @@ impl Session<'_> {
                 shown.finish(&done);
                 report.verdict = report.verdict.max(done.verdict);
                 report.scenarios.push(done);
-                // What goes wrong here goes wrong at the end as well, and is told there.
-                let _ = write::write(&report, &self.directory);
+                self.keep(&report);
             }
         }
-        remove_if_empty(&scratch);
+        drop(scratch);
         report.interrupted = self.stop.is_requested();
         if report.interrupted {
             report.verdict = report.verdict.max(Verdict::Invalid);
@@ -73,6 +78,19 @@ impl Session<'_> {
         report.complete = true;
         let written = write::write(&report, &self.directory);
         (report, written)
+    }
+
+    /// Writes what there is so far, as it has to be read if the process is killed now: a run that proves nothing.
+    fn keep(&self, report: &Report) {
+        let names = || self.chosen.iter().map(|(_, plan)| plan.name.clone());
+        let all = (0..self.repetitions).flat_map(|_| names());
+        let so_far = Report {
+            verdict: report.verdict.max(Verdict::Invalid),
+            not_run: all.skip(report.scenarios.len()).collect(),
+            ..report.clone()
+        };
+        // What goes wrong here goes wrong at the end as well, and is told there.
+        let _ = write::write(&so_far, &self.directory);
     }
 
     fn empty_report(&self) -> Report {
@@ -96,12 +114,8 @@ impl Session<'_> {
     }
 }
 
-/// Makes the directory of a run that starts now.
+/// Makes the directory of a run that starts now; what killed runs left in `out` goes.
 pub(crate) fn make_directory(out: &Path, seed: u64) -> io::Result<PathBuf> {
+    remove_of_dead_runs(out);
     write::make_run_directory(out, SystemTime::now(), seed)
-}
-
-/// A scratch directory that couldn't be emptied stays, and the scenario's notes say so.
-fn remove_if_empty(scratch: &Path) {
-    let _ = std::fs::remove_dir(scratch);
 }

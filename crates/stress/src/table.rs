@@ -168,7 +168,7 @@ fn describe(scenario: &ScenarioReport, screen: Screen, text: &mut String) {
     text.push_str(&format!("{} {}{repetition}\n", screen.verdict(scenario.verdict), scenario.name));
     let mut line = |line: String| text.push_str(&wrapped(&format!("  {line}"), 6, screen.columns));
     for reduction in &scenario.reductions {
-        line(format!("smoke: {reduction}"));
+        line(format!("tier: {reduction}"));
     }
     if let Some(response) = &scenario.response_time {
         line(format!("response time {}", distribution(response)));
@@ -268,8 +268,9 @@ pub(crate) fn margin(margin: f64) -> String {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or("")
+/// Without what a terminal would take for a command.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or("").chars().filter(|character| !character.is_control()).collect()
 }
 
 /// Breaks a line at blanks so that it stays within the columns; ends with a line break. Colours don't count.

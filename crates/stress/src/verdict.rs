@@ -3,7 +3,8 @@
 //! 1. A broken invariant, a panic, or a stage that failed is **FAIL**, whatever the machine did.
 //! 2. An interrupted run is otherwise **INVALID**: its figures are cut short.
 //! 3. An objective that failed is **FAIL**, unless time decides it and the machine took the time away: then it is
-//!    excused. One that nothing could be measured for is FAIL.
+//!    excused. But a rate, a mean or a median that is missed by more than ten times what the machine took explains is
+//!    not. One that nothing could be measured for is FAIL.
 //! 4. Operations that were never issued: **FAIL** if the target held all slots, else a reason for INVALID.
 //! 5. Without a FAIL, any excused objective, any percentile of too few samples, or a run in which nothing was checked
 //!    is **INVALID**.
@@ -64,6 +65,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) shortfall: Option<Shortfall>,
     /// Why the process had not the machine that it needed.
     pub(crate) starvation: Option<String>,
+    /// The share of the processors that others and the hypervisor had.
+    pub(crate) taken: f64,
     /// Why the generator alone couldn't have offered this load.
     pub(crate) generator_too_slow: Option<String>,
 }
@@ -132,11 +135,13 @@ fn judge_objective(
         Standing::TooFewSamples { samples, needed } => {
             doubts.push(format!("{objective}: needs {needed} samples, had {samples}"));
         }
-        Standing::Broken { on_time, lag_explains } => {
+        Standing::Broken { on_time, typical, lag_explains } => {
             let missed = format!("{objective}: measured {measured}");
             let machine = evidence.starvation.as_ref().or(evidence.generator_too_slow.as_ref());
             match machine {
-                Some(machine) if *on_time => doubts.push(format!("{missed}, but {machine}")),
+                Some(machine) if *on_time && (!typical || explains(evidence.taken, finding)) => {
+                    doubts.push(format!("{missed}, but {machine}"));
+                }
                 _ if *lag_explains => {
                     doubts.push(format!("{missed}, but the generator's own lateness explains it"));
                 }
@@ -144,6 +149,13 @@ fn judge_objective(
             }
         }
     }
+}
+
+/// Whether a machine of which so much was taken may be why. Ten times more is allowed for: what is left has cold caches and
+/// comes in slices.
+fn explains(taken: f64, finding: &Finding) -> bool {
+    let limit = 10.0 / (1.0 - taken).max(0.01);
+    finding.times_missed().is_none_or(|times| times <= limit)
 }
 
 fn machine_troubles(evidence: &Evidence<'_>) -> Vec<String> {

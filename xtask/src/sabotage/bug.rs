@@ -14,6 +14,8 @@ pub(super) struct Bug {
     pub(super) times: usize,
     /// Whether never ending is how this bug shows itself.
     pub(super) hang_is_caught: bool,
+    /// What the output must hold: where one test guards against several bugs, only the failure for this one counts.
+    pub(super) says: Option<String>,
     pub(super) patch: PathBuf,
     /// The files that the patch changes, from the root.
     pub(super) changes: Vec<String>,
@@ -36,7 +38,7 @@ pub(super) enum Detector {
     Stress(Vec<String>),
 }
 
-const KEYS: [&str; 7] = ["what", "caught-by", "caught-by-stress", "times", "profile", "loom", "hang"];
+const KEYS: [&str; 8] = ["what", "caught-by", "caught-by-stress", "says", "times", "profile", "loom", "hang"];
 
 impl Detection {
     /// The command as one could type it.
@@ -70,7 +72,8 @@ impl Bug {
         let (detection, times) = detection(&header).map_err(fault)?;
         let what = (*header.get("what").ok_or_else(|| fault("`# what:` is missing".to_owned()))?).to_owned();
         let hang_is_caught = flag(&header, "hang", "caught").map_err(fault)?;
-        Ok(Self { name, what, detection, times, hang_is_caught, patch, changes })
+        let says = header.get("says").map(|says| (*says).to_owned());
+        Ok(Self { name, what, detection, times, hang_is_caught, says, patch, changes })
     }
 }
 

@@ -112,12 +112,15 @@ fn every_kind_of_bug_gets_its_verdict() {
     miniature.bug("e-broken", BY_TEST, 5, "    a + b", "    a + c");
     miniature.bug("f-by-stress", "# caught-by-stress: --only x", 5, "    a + b", "    a + b + 1");
     miniature.bug("g-aborts", BY_TEST, 5, "    a + b", "    std::process::abort();");
+    let says = |what: &str| format!("{BY_TEST}\n# says: {what}");
+    miniature.bug("h-says", &says("left: 0"), 5, "    a + b", "    a - b.min(a)");
+    miniature.bug("i-says-not", &says("left: 7"), 5, "    a + b", "    a - b.min(a)");
 
     let scores = miniature.plant(LIMIT).unwrap();
 
     let told: Vec<String> = scores.iter().map(|score| score.verdict.tell()).collect();
     let caught: Vec<bool> = scores.iter().map(|score| score.verdict.is_caught()).collect();
-    assert_eq!(caught, [true, false, false, false, false, true, false], "{told:#?}");
+    assert_eq!(caught, [true, false, false, false, false, true, false, true, false], "{told:#?}");
     assert_eq!(told[0], "adds");
     for missed in &told[1..3] {
         assert_eq!(missed, "MISSED: `cargo test -p steadfast-suites --lib adds` passed");
@@ -128,11 +131,13 @@ fn every_kind_of_bug_gets_its_verdict() {
     assert_eq!(told[5], "cargo xtask stress --only x");
     assert!(told[6].starts_with("MISSED: exit code 101 without a test that failed"), "{}", told[6]);
 
+    assert_eq!(told[8], "MISSED: adds failed, but doesn't say `left: 7`");
+
     let lib = miniature.workspace.target().join("sabotage/tree/src/lib.rs");
     assert_eq!(std::fs::read_to_string(lib).unwrap(), LIB, "the last bug was taken back");
     let card = scorecard(&scores);
     assert!(card.lines().nth(1).unwrap().starts_with("a-caught     ✓  "), "{card}");
-    assert_eq!(card.lines().count(), 8, "{card}");
+    assert_eq!(card.lines().count(), 10, "{card}");
 }
 
 #[test]

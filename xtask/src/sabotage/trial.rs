@@ -133,7 +133,12 @@ impl Bench {
 
     fn verdict(&self, bug: &Bug, observed: Observed) -> Verdict {
         match observed {
-            Observed::Failed(test) => Verdict::Caught(test),
+            Observed::Failed(test) => match &bug.says {
+                Some(says) if !self.log_says(&bug.name, says) => {
+                    Verdict::Missed(format!("{test} failed, but doesn't say `{says}`"))
+                }
+                _ => Verdict::Caught(test),
+            },
             Observed::TimedOut if bug.hang_is_caught => Verdict::Caught(self.time_is_up()),
             Observed::TimedOut => {
                 Verdict::Missed(format!("{}; say `# hang: caught` if that is how", self.time_is_up()))
@@ -198,6 +203,11 @@ impl Bench {
         }
         cargo.args(arguments);
         cargo
+    }
+
+    fn log_says(&self, name: &str, says: &str) -> bool {
+        let (stdout, stderr) = self.log_paths(name);
+        [stdout, stderr].iter().any(|path| read_log(path).is_ok_and(|log| log.contains(says)))
     }
 
     fn log_paths(&self, name: &str) -> (PathBuf, PathBuf) {
@@ -268,7 +278,7 @@ mod tests {
         let by = Detector::Test(vec!["torn".to_owned()]);
         let detection = Detection { by, release: false, loom: false };
         let (name, what, patch) = ("a".to_owned(), "b".to_owned(), "a.patch".into());
-        Bug { name, what, detection, times: 1, hang_is_caught, patch, changes: Vec::new() }
+        Bug { name, what, detection, times: 1, hang_is_caught, says: None, patch, changes: Vec::new() }
     }
 
     #[test]

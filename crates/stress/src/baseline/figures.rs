@@ -42,7 +42,18 @@ impl Figure {
     }
 
     pub(super) fn show(&self, value: f64) -> String {
-        format::in_unit(self.unit, value)
+        let floored = self.unit == Unit::Bytes && value <= GROWTH_MIN;
+        if floored { "< 1 MB".to_owned() } else { format::in_unit(self.unit, value) }
+    }
+
+    /// Whether the whole interval is worse than the margin.
+    pub(super) fn is_worse(&self, low: f64, high: f64, margin: f64) -> bool {
+        if self.more_is_better { high < 1.0 / (1.0 + margin) } else { low > 1.0 + margin }
+    }
+
+    /// Whether the interval allows for being worse than that.
+    pub(super) fn may_hide(&self, low: f64, high: f64, margin: f64) -> bool {
+        if self.more_is_better { low < 1.0 / (1.0 + margin) } else { high > 1.0 + margin }
     }
 
     /// Whether the whole interval is better than the margin.
@@ -69,11 +80,11 @@ fn percentile(scenario: &ScenarioReport, needed: u64, of: fn(&LatencyReport) -> 
 }
 
 /// Processor time of the whole process, generator included.
-fn cpu_per_operation(scenario: &ScenarioReport, machine: &MachineReport) -> Option<f64> {
+fn cpu_per_operation(scenario: &ScenarioReport, _: &MachineReport) -> Option<f64> {
     /// Processors are accounted for in ticks of 10 ms; a hundred of them make it 1 %.
     const SECONDS_MIN: f64 = 1.0;
     let operations = &scenario.operations;
-    let seconds = scenario.processors?.own * machine.processors as f64 * operations.elapsed_s;
+    let seconds = scenario.processors?.own_s?;
     (seconds >= SECONDS_MIN).then(|| seconds * 1e9 / operations.succeeded as f64)
 }
 

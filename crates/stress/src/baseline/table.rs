@@ -6,7 +6,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
-use super::{Comparison, REPEATS_MIN, Row, Standing, too_few};
+use super::{Comparison, NOISY, REPEATS_MIN, Row, Standing, lost, too_few};
 use crate::format;
 
 const COLUMNS_MAX: u16 = 110;
@@ -47,7 +47,8 @@ fn cells(name: &str, row: &Row) -> Vec<Cell> {
         .map_or_else(|| "–".to_owned(), |(low, high)| format!("{low:.3}\u{a0}to\u{a0}{high:.3}"));
     let verdict = match row.standing {
         Standing::Regressed => "✗ regressed",
-        Standing::Doubtful => "? worse",
+        Standing::Doubtful | Standing::Unsure => "? worse",
+        Standing::Noisy => "noisy",
         Standing::Improved => "✓ better",
         Standing::Same => "✓",
         Standing::TooFewRepeats => "–",
@@ -70,6 +71,18 @@ fn right(text: String) -> Cell {
 fn notes(comparison: &Comparison, text: &mut String) {
     let margin = format::share(comparison.margin);
     text.push_str(&format!("regressed: worse by more than {margin}, and not by chance\n"));
+    if comparison.rows().any(|row| row.standing == Standing::Noisy) {
+        let much = format::share(NOISY);
+        text.push_str(&format!(
+            "noisy: the interval allows for {much} worse; more repeats on a quiet machine tell\n"
+        ));
+    }
+    if comparison.rows().any(|row| row.standing == Standing::Unsure) {
+        text.push_str("? worse: beyond the margin, but of so many figures one may look so by chance; more repeats tell\n");
+    }
+    for name in &comparison.missing {
+        text.push_str(&format!("! {name}: it is only in the baseline\n"));
+    }
     for warning in &comparison.warnings {
         text.push_str(&format!("! {warning}\n"));
     }
@@ -79,7 +92,9 @@ fn notes(comparison: &Comparison, text: &mut String) {
         if old < REPEATS_MIN || new < REPEATS_MIN {
             text.push_str(&format!("! {name}: {}\n", too_few(scenario.repeats)));
         }
-        for warning in scenario.doubt.iter().chain(&scenario.warnings) {
+        let lost: Vec<String> = scenario.lost.iter().map(|figure| lost(figure)).collect();
+        let told = scenario.failed.iter().chain(&lost).chain(&scenario.doubt).chain(&scenario.warnings);
+        for warning in told {
             text.push_str(&format!("! {name}: {warning}\n"));
         }
     }

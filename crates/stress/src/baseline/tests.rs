@@ -80,7 +80,7 @@ fn template() -> ScenarioReport {
             "cancelled": 0, "in_flight_peak": 8, "elapsed_s": 20.0, "rate_per_second": 1.0, "errors": [],
         },
         "calibration": { "operations_per_second": 1e6, "p99_ns": 500, "lag_p99_ns": null, "elapsed_s": 0.1 },
-        "processors": { "own": 0.5, "others": 0.01, "stolen": 0.0, "idle": 0.49, "waiting_threads": 0.0 },
+        "processors": { "own": 0.5, "others": 0.01, "stolen": 0.0, "idle": 0.49, "waiting_threads": 0.0, "own_s": 20.0 },
         "memory": { "before_bytes": 10_000_000, "peak_bytes": null, "after_bytes": 10_000_000 },
         "stages": { "set_up_s": 0.0, "load_s": 20.0, "check_s": 0.0, "tear_down_s": 0.0 },
     });
@@ -238,6 +238,43 @@ fn too_few_repeats_prove_nothing() {
     let rest = steady(2e6, |report| report.scenarios.truncate(3));
     let two = steady(2e6, |report| report.scenarios.truncate(2));
     assert_eq!(compare(&[old], &[two, rest], MARGIN).unwrap().verdict(), Verdict::Pass);
+}
+
+#[test]
+fn what_fails_now_or_is_missing_is_no_pass() {
+    let old = steady(2e6, |_| {});
+    let one_failed = steady(2e6, |report| {
+        let broken = &mut report.scenarios[1];
+        (broken.verdict, broken.reasons) =
+            (Verdict::Fail, vec!["invariant broken: no money lost".to_owned()]);
+    });
+    let comparison = compare(std::slice::from_ref(&old), &[one_failed], MARGIN).unwrap();
+    assert_eq!(comparison.verdict(), Verdict::Fail, "as fast as before, and wrong");
+    assert!(comparison.render().contains("1 of 5 repeats FAIL: invariant broken: no money lost"));
+
+    // One repeat without samples takes a figure away: that is told.
+    let lost = steady(2e6, |report| report.scenarios[3].service_time.count = 0);
+    let comparison = compare(std::slice::from_ref(&old), std::slice::from_ref(&lost), MARGIN).unwrap();
+    assert_eq!(comparison.verdict(), Verdict::Invalid);
+    assert!(
+        comparison.render().contains("p50: the baseline has it in every repeat"),
+        "{}",
+        comparison.render()
+    );
+    let mut put = lost.clone();
+    comparison.put_into(&mut put);
+    assert_eq!(put.verdict, Verdict::Invalid);
+
+    let mut with_another = old.clone();
+    let other = ScenarioReport { name: "suite.other".to_owned(), ..old.scenarios[0].clone() };
+    with_another.scenarios.extend([other.clone(), other.clone(), other]);
+    let comparison = compare(&[with_another], std::slice::from_ref(&old), MARGIN).unwrap();
+    assert_eq!(
+        comparison.verdict(),
+        Verdict::Invalid,
+        "a scenario that was deleted hides whatever it had found"
+    );
+    assert!(comparison.render().contains("suite.other: it is only in the baseline"));
 }
 
 #[test]

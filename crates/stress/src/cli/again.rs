@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::{FAILED, USAGE, print};
 use crate::progress::say;
-use crate::report::{Report, write};
+use crate::report::{Report, SCHEMA, write};
 
 /// The subcommand's name.
 pub(super) const NAME: &str = "report";
@@ -50,7 +50,12 @@ pub(super) fn run(matches: &ArgMatches) -> u8 {
 
 fn read(path: &Path) -> Result<Report, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| format!("this is no report: {error}"))
+    let report: Report =
+        serde_json::from_str(&text).map_err(|error| format!("this is no report: {error}"))?;
+    if report.schema != SCHEMA {
+        return Err(format!("schema {} of another version; this one reads {SCHEMA}", report.schema));
+    }
+    Ok(report)
 }
 
 #[cfg(test)]
@@ -79,6 +84,9 @@ mod tests {
         assert_eq!(again(directory.path()), USAGE);
         assert!(fs::read(&page).unwrap() == before);
         assert_eq!(again(&directory.path().join("none")), USAGE);
+        let other = Report { schema: SCHEMA + 1, ..examples::full(2) };
+        write::write(&other, directory.path()).unwrap();
+        assert_eq!(again(directory.path()), USAGE, "another version's");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::{again, compare};
 use crate::baseline;
 use crate::context::Tier;
+use crate::progress::say;
 
 /// Tells how this program was called, if not by its own name.
 const PROGRAM: &str = "STEADFAST_STRESS_PROGRAM";
@@ -65,7 +66,15 @@ impl Arguments {
             Ok(matches) => match matches.subcommand() {
                 Some((compare::NAME, matches)) => Parsed::Compare(matches.clone()),
                 Some((again::NAME, matches)) => Parsed::Again(matches.clone()),
-                _ => Parsed::Run(Self::of(program, &matches)),
+                _ => {
+                    let given = matches.contains_id("for");
+                    let arguments = Self::of(program, &matches);
+                    if given && arguments.tier != Tier::Soak {
+                        say("error: --for is for tier soak: `soak --for 2h`");
+                        return Parsed::Printed(super::USAGE);
+                    }
+                    Parsed::Run(arguments)
+                }
             },
             Err(error) => {
                 // If nobody reads it any more, the exit code still tells.
@@ -112,10 +121,9 @@ impl Arguments {
         if self.repetitions > 1 {
             add("repeat", &self.repetitions.to_string());
         }
-        for (option, name) in [("save-baseline", &self.save_baseline), ("baseline", &self.baseline)] {
-            if let Some(name) = name {
-                add(option, name);
-            }
+        // Not what is kept: whoever repeats a run doesn't mean to replace a baseline.
+        if let Some(name) = &self.baseline {
+            add("baseline", name);
         }
         if self.baseline.is_some() && self.margin != baseline::MARGIN {
             add("margin", &format!("{}%", self.margin * 100.0));
@@ -169,7 +177,7 @@ fn command(program: &str) -> Command {
                 "N",
                 "Run each scenario N times, with seed, seed + 1, …; the worst verdict counts",
             )
-            .value_parser(value_parser!(u32).range(1..)),
+            .value_parser(value_parser!(u32).range(1..=10_000)),
         )
         .arg(option("list", "", "List the scenarios and run none").action(ArgAction::SetTrue))
         .arg(
@@ -224,7 +232,7 @@ fn time(text: &str) -> Result<Duration, String> {
 /// As a shell takes it.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let is_plain = |character: char| character.is_alphanumeric() || "/._-+:=@%,~\\".contains(character);
+    let is_plain = |character: char| character.is_alphanumeric() || "/._-+:=@%,\\".contains(character);
     if !text.is_empty() && text.chars().all(is_plain) {
         text
     } else {
@@ -267,6 +275,7 @@ mod tests {
         assert!(soak.repeat_command(7).ends_with(" soak --for 7200s --seed 7"));
         assert_eq!(parse(&["soak", "--for", "1.5min"]).unwrap().soak_for, Duration::from_secs(90));
         assert_eq!(parse(&["soak"]).unwrap().soak_for, SOAK_DEFAULT);
+        assert_eq!(parse(&["standard", "--for", "5s"]), Err(2), "only a soak is as long as one says");
         for wrong in ["2", "h", "-1s", "0s", "5ms", "1e30h", "NaNs", "2 h"] {
             assert_eq!(parse(&["soak", "--for", wrong]), Err(2), "{wrong}");
         }
@@ -289,6 +298,9 @@ mod tests {
             arguments.repeat_command(7),
             "cargo xtask stress standard --suite memory --seed 7 --repeat 3 --corpus 'my data' --out a/b"
         );
+        let kept = parse(&["--save-baseline", "before"]).unwrap().repeat_command(7);
+        assert!(kept.ends_with(" smoke --seed 7 --repeat 5"), "who repeats it replaces no baseline: {kept}");
+        assert_eq!(quoted(Path::new("~x")), "'~x'");
         assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
     }
 }

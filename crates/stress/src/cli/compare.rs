@@ -179,7 +179,12 @@ fn run_once(program: &OsStr, arguments: &[OsString], seed: u64, out: &Path) -> R
     let mut runs =
         runs.filter_map(Result::ok).map(|run| run.path()).filter(|path| path.join("report.json").exists());
     let run = runs.next().ok_or_else(|| format!("{name} ended with {status} and left no report"))?;
-    baseline::load(&run).map_err(told)
+    let report = baseline::load(&run).map_err(told)?;
+    let expected = report.verdict.exit_code();
+    if status.code() == Some(expected.into()) {
+        return Ok(report);
+    }
+    Err(format!("{name} ended with {status}, though its report says {}", report.verdict))
 }
 
 #[cfg(test)]

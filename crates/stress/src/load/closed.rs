@@ -91,7 +91,7 @@ async fn be_user<T: Target>(
     match &plan.until {
         Until::Operations(operations) => {
             while next < *operations {
-                rest(&plan, next).await;
+                rest(plan.think_time, next).await;
                 operate(user, next, 0, &plan, &*target, &recorder).await;
                 next += 1;
             }
@@ -103,16 +103,17 @@ async fn be_user<T: Target>(
                     let phase = timeline.phase_at(started.elapsed());
                     operate(user, next, phase, &plan, &*target, &recorder).await;
                     next += 1;
-                    rest(&plan, next).await;
+                    // Nobody waits for a user who will do nothing more.
+                    rest(plan.think_time.min(to.saturating_sub(started.elapsed())), next).await;
                 }
             }
         }
     }
 }
 
-async fn rest(plan: &Plan, done: u64) {
-    if done > 0 && !plan.think_time.is_zero() {
-        tokio::time::sleep(plan.think_time).await;
+async fn rest(time: Duration, done: u64) {
+    if done > 0 && !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

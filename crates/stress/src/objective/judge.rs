@@ -7,7 +7,7 @@ use super::{Bound, Comparison, Dimension, Metric, Objective, Quantity, Scope};
 use crate::checks::Value;
 use crate::format;
 use crate::record::{Counts, Latencies, seconds};
-use crate::report::SampleReport;
+use crate::report::{ErrorReport, SampleReport};
 use crate::trend::{self, Figure, Outcome};
 
 /// All that objectives can be about.
@@ -20,6 +20,8 @@ pub(crate) struct Measured<'a> {
     /// Highest under load less that before, in bytes; nothing where the system doesn't tell.
     pub(crate) rss_growth: Option<f64>,
     pub(crate) values: &'a [(String, Value)],
+    /// How many operations failed with each kind.
+    pub(crate) errors: &'a [ErrorReport],
     /// Of the process, over the load.
     pub(crate) samples: &'a [SampleReport],
     /// How late the open loop's own clock was.
@@ -64,6 +66,8 @@ pub(crate) enum Standing {
     Broken {
         /// Whether a machine that was too busy could be why.
         on_time: bool,
+        /// Whether it is about what operations typically do, not about the worst of them: a tail may be any multiple.
+        typical: bool,
         /// Whether it would have held without the lateness of the generator's clock.
         lag_explains: bool,
     },
@@ -110,7 +114,7 @@ fn judge_leak(objective: &Objective, measured: &Measured<'_>, figure: Figure, bu
             Standing::TooFewSamples { samples: report.samples as u64, needed: needed as u64 }
         }
         outcome if outcome.holds() => Standing::Held,
-        _ => Standing::Broken { on_time: false, lag_explains: false },
+        _ => Standing::Broken { on_time: false, typical: false, lag_explains: false },
     };
     let is_told = !matches!(judged.outcome, Outcome::NotMeasured | Outcome::TooFewSamples { .. });
     Finding {
@@ -217,6 +221,7 @@ fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place
     }
     let standing = Standing::Broken {
         on_time: is_on_time(objective, place.part, bound),
+        typical: is_typical(&objective.metric) && matches!(objective.scope, Scope::Whole),
         lag_explains: lag_explains(objective, number, bound, measured.pacer_lag),
     };
     finding(Some(number), margin, standing)
@@ -234,6 +239,15 @@ fn badness(one: &Finding, other: &Finding) -> std::cmp::Ordering {
     rank(one).cmp(&rank(other)).then_with(|| room(other).total_cmp(&room(one)))
 }
 
+impl Finding {
+    /// How many times the bound was missed by, from 1; nothing where that can't be told.
+    pub(crate) fn times_missed(&self) -> Option<f64> {
+        let (measured, bound) = (self.measured_number?, self.bound?);
+        let times = (measured / bound).max(bound / measured);
+        (measured >= 0.0 && bound > 0.0).then_some(times)
+    }
+}
+
 impl Measured<'_> {
     /// In base units, or why there is none.
     fn number(&self, metric: &Metric, part: &Part<'_>) -> Result<f64, String> {
@@ -243,6 +257,12 @@ impl Measured<'_> {
         match metric {
             Metric::RssGrowth => {
                 self.rss_growth.ok_or_else(|| "the system doesn't tell resident memory".to_owned())
+            }
+            Metric::ErrorsOf(_) if part.issued == 0 => Err("no operation was issued".to_owned()),
+            Metric::ErrorsOf(kind) => {
+                // A kind that never came up is as good as it gets, not unknown.
+                let count = self.errors.iter().find(|it| it.kind == *kind).map_or(0, |it| it.count);
+                Ok(count as f64 / part.issued as f64)
             }
             Metric::Exactly(name) | Metric::Value(name) => match find(self.values, name) {
                 Some(value) => Ok(base_units(value).0),
@@ -344,12 +364,25 @@ fn is_on_time(objective: &Objective, part: &Part<'_>, bound: f64) -> bool {
             let in_time = (part.counts.succeeded + part.counts.timed_out) as f64 / part.issued as f64;
             objective.comparison.holds(in_time, bound)
         }
-        Metric::Success | Metric::Errors | Metric::RssGrowth | Metric::Leak(_) | Metric::Exactly(_) => false,
+        Metric::Success
+        | Metric::Errors
+        | Metric::ErrorsOf(_)
+        | Metric::RssGrowth
+        | Metric::Leak(_)
+        | Metric::Exactly(_) => false,
         Metric::Value(_) => {
             let Bound::Absolute(Quantity { unit, .. }) = objective.bound else { return false };
             matches!((unit.dimension(), upper), (Dimension::Time, true) | (Dimension::Rate, false))
         }
         _ => upper,
+    }
+}
+
+fn is_typical(metric: &Metric) -> bool {
+    match metric {
+        Metric::Rate | Metric::Mean => true,
+        Metric::Percentile(percent) => *percent <= 50.0,
+        _ => false,
     }
 }
 
@@ -419,18 +452,24 @@ mod tests {
                 samples: &self.samples,
                 rss_growth: Some(5e6),
                 values: &self.values,
+                errors: &[ErrorReport { kind: "refused".to_owned(), count: 4, example: String::new() }],
                 pacer_lag: Some(&self.lag),
             };
             judge(&objective.parse().unwrap(), &measured)
         }
 
         fn standing(&self, objective: &str) -> Standing {
-            self.judge(objective).standing
+            match self.judge(objective).standing {
+                Standing::Broken { on_time, lag_explains, .. } => {
+                    Standing::Broken { on_time, typical: false, lag_explains }
+                }
+                other => other,
+            }
         }
     }
 
-    const ON_TIME: Standing = Standing::Broken { on_time: true, lag_explains: false };
-    const NOT_ON_TIME: Standing = Standing::Broken { on_time: false, lag_explains: false };
+    const ON_TIME: Standing = Standing::Broken { on_time: true, typical: false, lag_explains: false };
+    const NOT_ON_TIME: Standing = Standing::Broken { on_time: false, typical: false, lag_explains: false };
 
     #[test]
     fn each_metric_is_compared_in_its_unit() {
@@ -445,6 +484,8 @@ mod tests {
             "rate >= 40/s",
             "success >= 80%",
             "errors <= 5%",
+            "errors of refused <= 4%",
+            "errors of panic <= 0%",
             "timeouts < 16%",
             "elapsed <= 2s",
             "rss_growth < 5.1MB",
@@ -456,7 +497,9 @@ mod tests {
         {
             assert_eq!(figures.standing(broken), ON_TIME, "{broken}");
         }
-        for broken in ["errors < 5%", "rss_growth < 1MB", "min > 2ms", "rate < 10/s"] {
+        for broken in
+            ["errors < 5%", "errors of refused < 4%", "rss_growth < 1MB", "min > 2ms", "rate < 10/s"]
+        {
             assert_eq!(figures.standing(broken), NOT_ON_TIME, "{broken}");
         }
     }
@@ -516,10 +559,23 @@ mod tests {
     }
 
     #[test]
+    fn a_median_is_typical_and_a_tail_is_not() {
+        let figures = Figures::new();
+        let typical = |objective: &str| match figures.judge(objective).standing {
+            Standing::Broken { typical, .. } => typical,
+            held => panic!("{objective}: {held:?}"),
+        };
+        assert!(typical("p50 < 4ms") && typical("mean < 4ms") && typical("rate > 400/s"));
+        assert!(!typical("p99 < 4ms") && !typical("max < 4ms") && !typical("elapsed < 1s"));
+        assert_eq!(figures.judge("rate > 400/s").times_missed(), Some(10.0));
+        assert_eq!(figures.judge("p50 < 5ms").times_missed().map(f64::round), Some(10.0));
+    }
+
+    #[test]
     fn the_clocks_own_lateness_explains_only_as_much_as_it_is() {
         let mut figures = Figures::new();
         (0..100).for_each(|_| figures.lag.record(Duration::from_millis(30)));
-        let explained = Standing::Broken { on_time: true, lag_explains: true };
+        let explained = Standing::Broken { on_time: true, typical: false, lag_explains: true };
         assert_eq!(figures.standing("p50 < 25ms"), explained);
         assert_eq!(figures.standing("p50 < 15ms"), ON_TIME);
         assert_eq!(figures.standing("rate > 41/s"), ON_TIME);

@@ -64,13 +64,17 @@ pub(super) fn objective(text: &str) -> Result<Objective, ObjectiveError> {
 }
 
 fn metric(input: &mut Input<'_>) -> Result<Metric, ObjectiveError> {
-    const KNOWN: &str = "a metric (pN, min, mean, max, stddev, elapsed, rate, success, errors, timeouts, \
+    const KNOWN: &str = "a metric (pN, min, mean, max, stddev, elapsed, rate, success, errors, errors of <kind>, timeouts, \
                          rss_growth, leak <figure>, exactly <name>, value <name>)";
     input.skip_blanks();
     let start = input.at;
     let word = input.take_while(|character| is_name(character) || character == '.');
     if let Some((_, metric)) = METRICS.iter().find(|(name, _)| *name == word) {
-        return Ok(metric.clone());
+        return if *metric == Metric::Errors && input.take_word("of") {
+            kind(input)
+        } else {
+            Ok(metric.clone())
+        };
     }
     match word {
         "leak" => figure(input),
@@ -82,6 +86,15 @@ fn metric(input: &mut Input<'_>) -> Result<Metric, ObjectiveError> {
             None => Err(input.expected_at(start, KNOWN)),
         },
     }
+}
+
+fn kind(input: &mut Input<'_>) -> Result<Metric, ObjectiveError> {
+    input.skip_blanks();
+    let kind = input.take_while(|character| is_name(character) || "-.:".contains(character));
+    if kind.is_empty() {
+        return Err(input.expected("a kind of errors (letters, digits, `_`, `-`, `.` and `:`)"));
+    }
+    Ok(Metric::ErrorsOf(kind.to_owned()))
 }
 
 fn figure(input: &mut Input<'_>) -> Result<Metric, ObjectiveError> {
@@ -338,6 +351,8 @@ mod tests {
         assert!(error("p95 in phase < 1s").contains("column 14: expected the name of a phase"));
         assert!(error("p95 in each < 1s").contains("column 12: expected `phase`"));
         assert!(error("p95 < 2x phase a").contains("column 9: expected `in phase <name>`"));
+        assert!(error("errors of <= 5%").contains("column 11: expected a kind of errors"));
+        assert!(error("errors of refused over 10s <= 5%").contains("column 19: expected `<`"));
         assert!(error("leak memory <= 1B/op").contains("column 6: expected live_bytes, rss_bytes,"));
         assert!(error("leak threads >= 1/op").contains("column 14: expected `<` or `<=`"));
         assert!(error("leak threads <= 1B/op").contains("column 18: expected `/op`"));
@@ -354,6 +369,7 @@ mod tests {
             prop::sample::select(METRICS.to_vec()).prop_map(|(_, metric)| metric),
             (1_u32..1_000_000).prop_map(|p| Metric::Percentile(f64::from(p) / 10_001.0)),
             prop::sample::select(Figure::ALL.to_vec()).prop_map(|(_, figure)| Metric::Leak(figure)),
+            "[a-z][a-z0-9_.:-]{0,12}".prop_map(Metric::ErrorsOf),
             name.prop_map(Metric::Exactly),
             name.prop_map(Metric::Value),
         ];

@@ -20,7 +20,7 @@ pub(crate) struct Spans {
     /// The last windows, the newest at the end; as many as the longest span needs.
     windows: VecDeque<Window>,
     longest: Duration,
-    /// Windows that end later hold what a schedule left behind, not the load.
+    /// Windows that end later hold what the load left behind: its latencies and timeouts, but no rate.
     load_ends: Option<Duration>,
 }
 
@@ -74,7 +74,17 @@ impl Spans {
     pub(crate) fn window(&mut self, figures: &Figures, length: Duration, end: Duration) {
         // The last window of a schedule ends a moment after it.
         let past_the_load = self.load_ends.is_some_and(|ends| end > ends + length.mul_f64(0.5));
-        if self.watches.is_empty() || past_the_load {
+        if self.watches.is_empty() {
+            return;
+        }
+        if past_the_load && let Some(last) = self.windows.back_mut() {
+            // Begun within the load, so they belong to its end: a target that stalls there is seen.
+            last.counts.add(figures.counts);
+            last.latency.add(figures.latency());
+            let mut scratch = Latencies::coarse();
+            for watch in self.watches.iter_mut().filter(|watch| watch.metric != Metric::Rate) {
+                watch.look(&self.windows, &mut scratch, end);
+            }
             return;
         }
         let mut latency = self.reusable();
@@ -168,7 +178,7 @@ mod tests {
         assert!(spans.finding(&objectives[0]).is_none());
         for second in 1..=12 {
             let (rate, ms) = if (6..8).contains(&second) { (40, 70) } else { (100, 5) };
-            // What comes after the load is only its rest.
+            // What comes after the load is only its rest: no rate.
             window(&mut spans, if second > 10 { 0 } else { rate }, ms, second);
         }
         let slowest = spans.finding(&objectives[0]).unwrap();
@@ -178,6 +188,24 @@ mod tests {
         assert_eq!((latest.end, latest.samples), (7 * SECOND, 80));
         assert!(spans.finding(&objectives[2]).is_none());
         assert!(spans.windows.len() <= 4, "only what the longest span needs is kept");
+    }
+
+    #[test]
+    fn a_stall_at_the_end_of_the_load_is_seen() {
+        let objectives: Vec<Objective> =
+            ["p95 over 2s < 1s", "rate over 2s > 80/s"].map(|it| it.parse().unwrap()).to_vec();
+        let mut spans = Spans::new(&objectives, Some(10 * SECOND));
+        for second in 1..=8 {
+            window(&mut spans, 100, 5, second);
+        }
+        // The target stalls at 8 s; what began in the last two seconds of the load ends after it.
+        for (second, succeeded) in [(9, 0), (10, 0), (11, 0), (12, 200)] {
+            window(&mut spans, succeeded, 3_000, second);
+        }
+        let slowest = spans.finding(&objectives[0]).unwrap();
+        assert!((slowest.number - 3e9).abs() < 5e7 && slowest.end == 12 * SECOND, "{slowest:?}");
+        let rate = spans.finding(&objectives[1]).unwrap();
+        assert_eq!((rate.number, rate.end), (0.0, 10 * SECOND), "what comes late is no rate of the load");
     }
 
     #[test]

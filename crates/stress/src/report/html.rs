@@ -67,6 +67,14 @@ fn head(page: &mut Page, report: &Report) {
         .raw("</style>\n</head>\n");
 }
 
+/// What can be said of a run that may still be going on, or was killed.
+fn going_on(report: &Report) -> String {
+    match report.not_run.len() {
+        0 => "The run was still going on when this was written.".to_owned(),
+        left => format!("The run was still going on when this was written: {left} not run."),
+    }
+}
+
 /// The verdict, why, and how to repeat it.
 fn opening(page: &mut Page, report: &Report) {
     page.raw(match report.verdict {
@@ -102,7 +110,7 @@ fn opening(page: &mut Page, report: &Report) {
         };
         page.classed("p", "interrupted", &text).raw("\n");
     } else if !report.complete {
-        page.classed("p", "interrupted", "The run was still going on when this was written.").raw("\n");
+        page.classed("p", "interrupted", &going_on(report)).raw("\n");
     }
     page.raw("<div class=\"repeat\"><span class=\"label\" id=\"repeat-label\">Repeat it</span>")
         .raw("<code id=\"command\" tabindex=\"0\" aria-labelledby=\"repeat-label\">")

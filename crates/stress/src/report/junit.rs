@@ -2,7 +2,8 @@
 //!
 //! A suite is a `testsuite`, a scenario in one repetition is a `testcase`. PASS is a success, FAIL a `failure`. INVALID
 //! is an `error`, which in JUnit's words is a test that came to no result: not `skipped`, because servers show that as
-//! green, and the exit code of such a run isn't 0. Scenarios that an interrupt kept from running are `skipped`.
+//! green, and the exit code of such a run isn't 0. For the same reason scenarios that an interrupt kept from running, or
+//! that a run which was killed never came to, are errors.
 //!
 //! `system-out` has objectives and invariants as the terminal shows them, `properties` the figures in base units.
 
@@ -27,8 +28,9 @@ pub fn render(report: &Report) -> String {
     }
     for name in &report.not_run {
         let (suite, scenario) = parts(name);
-        let mut status = TestCaseStatus::skipped();
-        status.set_message("not run: the run was interrupted");
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        let why = if report.complete { "the run was interrupted" } else { "the run is not complete" };
+        status.set_message(format!("not run: {why}"));
         let mut case = TestCase::new(scenario, status);
         case.set_classname(suite);
         suite_of(&mut suites, name).add_test_case(case);
@@ -146,7 +148,7 @@ mod tests {
         let read = Read::deserialize_from_str(&text).unwrap();
         let all = (read.tests, read.failures, read.errors, read.skipped);
         let not_run = report.not_run.len();
-        assert_eq!(all, (report.scenarios.len() + not_run, 1, 1, not_run), "{text}");
+        assert_eq!(all, (report.scenarios.len() + not_run, 1, 1 + not_run, 0), "{text}");
         let suite = &read.test_suites[0];
         let case = |verdict| {
             let place = report.scenarios.iter().position(|it| it.verdict == verdict).unwrap();

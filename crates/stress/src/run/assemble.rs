@@ -38,12 +38,14 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
     };
     let samples = loaded.map_or_else(Vec::new, samples);
     let no_spans = Spans::new(&[], None);
+    let operations = operations(&course.tally, loaded);
     let measured = Measured {
         whole,
         phases: &phases,
         spans: loaded.map_or(&no_spans, |loaded| &loaded.seen.spans),
         rss_growth: growth(memory),
         values: &course.checks.values,
+        errors: &operations.errors,
         samples: &samples,
         pacer_lag: loaded.and_then(|loaded| loaded.ran.pacer_lag.as_ref()),
     };
@@ -62,6 +64,7 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
         invariants: course.checks.invariants.len(),
         shortfall,
         starvation: processors.and_then(sample::starvation),
+        taken: processors.map_or(0.0, |it| (it.others + it.stolen).clamp(0.0, 1.0)),
         generator_too_slow: loaded.and_then(|loaded| calibrate::too_slow(&plan.load, &loaded.calibration)),
     });
     let figures = loaded.map(|loaded| &loaded.seen.total);
@@ -75,7 +78,7 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
         repetition,
         load: plan.load.figures(),
         reductions: plan.reductions.iter().cloned().chain(course.reductions).collect(),
-        operations: operations(&course.tally, loaded),
+        operations,
         service_time: LatencyReport::of(figures.map_or(&nothing, |figures| &figures.service)),
         response_time: figures.and_then(|it| it.open.as_ref()).map(|open| LatencyReport::of(&open.response)),
         lag: loaded.and_then(lag),

@@ -19,15 +19,15 @@ fn held() -> Finding {
 }
 
 fn late() -> Finding {
-    finding(Standing::Broken { on_time: true, lag_explains: false })
+    finding(Standing::Broken { on_time: true, typical: false, lag_explains: false })
 }
 
 fn wrong() -> Finding {
-    finding(Standing::Broken { on_time: false, lag_explains: false })
+    finding(Standing::Broken { on_time: false, typical: false, lag_explains: false })
 }
 
 fn lagged() -> Finding {
-    finding(Standing::Broken { on_time: true, lag_explains: true })
+    finding(Standing::Broken { on_time: true, typical: false, lag_explains: true })
 }
 
 fn few() -> Finding {
@@ -148,4 +148,25 @@ fn the_worst_verdict_wins_and_has_its_exit_code() {
     assert_eq!([Verdict::Invalid, Verdict::Fail, Verdict::Pass].into_iter().max(), Some(Verdict::Fail));
     let codes = [Verdict::Pass, Verdict::Fail, Verdict::Invalid].map(Verdict::exit_code);
     assert_eq!(codes, [0, 1, 3]);
+}
+
+#[test]
+fn a_busy_machine_explains_no_miss_of_any_size() {
+    let broken = Standing::Broken { on_time: true, typical: true, lag_explains: false };
+    let missed_by = |times: f64| Finding { measured_number: Some(times * 1e6), ..finding(broken.clone()) };
+    let verdict_of = |times: f64, taken: f64| {
+        let objectives = [missed_by(times)];
+        verdict(&Evidence { taken, ..starved(&objectives) })
+    };
+    assert_eq!(verdict_of(11.0, 0.13), Verdict::Invalid);
+    assert_eq!(
+        verdict_of(12.0, 0.13),
+        Verdict::Fail,
+        "an eighth less doesn't make it a hundred times slower"
+    );
+    assert_eq!(verdict_of(90.0, 0.9), Verdict::Invalid);
+    assert_eq!(verdict_of(110.0, 0.9), Verdict::Fail);
+    // A rate is missed downwards.
+    let none = Finding { measured_number: Some(0.0), ..finding(broken) };
+    assert_eq!(verdict(&Evidence { taken: 0.9, ..starved(&[none]) }), Verdict::Fail);
 }

@@ -138,7 +138,7 @@ fn validity(page: &mut Page, scenario: &ScenarioReport) {
         );
     }
     for reduction in &scenario.reductions {
-        fact("Made smaller", reduction);
+        fact("Tier", reduction);
     }
     page.raw("</dl></section>\n");
 }

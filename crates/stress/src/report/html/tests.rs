@@ -196,7 +196,7 @@ fn a_run_that_was_cut_short_says_so() {
     assert!(render(&report).contains("Interrupted; not run: shop.returns."));
     report.interrupted = false;
     report.complete = false;
-    assert!(render(&report).contains("The run was still going on when this was written."));
+    assert!(render(&report).contains("The run was still going on when this was written: 1 not run."));
     assert!(render(&examples::empty()).contains("No scenario has run"));
     let never = render(&examples::never_loaded());
     assert!(never.contains("Nothing was loaded") && never.contains("set-up failed: connection refused"));
