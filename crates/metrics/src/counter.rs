@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::local::{Home, Place};
+use crate::local::{CellSpot, Home};
 
 /// A count that only grows; cheap to clone, and each clone counts the same.
 ///
@@ -27,14 +27,12 @@ use crate::local::{Home, Place};
 /// ```
 #[derive(Clone)]
 pub struct Counter {
-    home: Arc<Home>,
-    place: Place,
-    cell: u32,
+    spot: CellSpot,
 }
 
 impl Counter {
     pub(crate) fn new(home: &Arc<Home>, cell: u32) -> Self {
-        Self { home: Arc::clone(home), place: home.place, cell }
+        Self { spot: home.cell(cell) }
     }
 
     /// Adds one.
@@ -46,21 +44,18 @@ impl Counter {
     /// Adds `count`.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.home.with_shard(self.place, |shard| match shard {
-            Some(shard) => shard.add(self.cell, count),
-            None => self.home.shards.add_late(self.cell, count),
-        });
+        self.spot.add(count);
     }
 
     /// The count over all threads: everything that was counted before this call, and perhaps some of what is counted meanwhile. Takes the
     /// registry's lock; for one value now and then, where a [snapshot](crate::Registry::snapshot) would be too much.
     pub fn read(&self) -> u64 {
-        self.home.shards.collect(&[self.cell], &[]).cells[0]
+        self.spot.shards().collect(&[self.spot.cell()], &[]).cells[0]
     }
 }
 
 impl fmt::Debug for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counter").field("cell", &self.cell).finish_non_exhaustive()
+        f.debug_struct("Counter").field("cell", &self.spot.cell()).finish_non_exhaustive()
     }
 }

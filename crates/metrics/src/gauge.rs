@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::local::{Home, Place};
+use crate::local::{CellSpot, Home};
 use crate::shards::in_flight;
 
 /// A level in whole numbers: a part that is set, and what is in flight on top of it. Cheap to clone; each clone is the same gauge.
@@ -27,51 +27,52 @@ use crate::shards::in_flight;
 /// ```
 #[derive(Clone)]
 pub struct Gauge {
-    home: Arc<Home>,
-    place: Place,
+    parts: Arc<Parts>,
+}
+
+struct Parts {
     level: Arc<AtomicI64>,
-    entered: u32,
-    left: u32,
+    entered: CellSpot,
+    left: CellSpot,
 }
 
 impl Gauge {
     pub(crate) fn new(home: &Arc<Home>, level: &Arc<AtomicI64>, entered: u32, left: u32) -> Self {
-        Self { home: Arc::clone(home), place: home.place, level: Arc::clone(level), entered, left }
+        let (entered, left) = (home.cell(entered), home.cell(left));
+        Self { parts: Arc::new(Parts { level: Arc::clone(level), entered, left }) }
     }
 
     /// Sets the part that isn't in flight. One shared word: wait-free, but threads that set it at once slow each other down.
     pub fn set(&self, level: i64) {
         // Relaxed, here and in `add`: the level claims nothing about other words.
-        self.level.store(level, Ordering::Relaxed);
+        self.parts.level.store(level, Ordering::Relaxed);
     }
 
     /// Adds to the part that isn't in flight; wraps around at the ends of `i64`.
     pub fn add(&self, by: i64) {
-        self.level.fetch_add(by, Ordering::Relaxed);
+        self.parts.level.fetch_add(by, Ordering::Relaxed);
     }
 
     /// One more, until what this returns is dropped. In the calling thread's own memory, as a counter.
     #[inline]
     pub fn enter(&self) -> InFlight {
-        self.home.with_shard(self.place, |shard| match shard {
-            Some(shard) => shard.add(self.entered, 1),
-            None => self.home.shards.add_late(self.entered, 1),
-        });
+        self.parts.entered.add(1);
         InFlight { gauge: self.clone() }
     }
 
     /// The level over all threads. Takes the registry's lock.
     pub fn read(&self) -> i64 {
-        self.level_of(self.home.shards.collect(&self.cells(), &[]).cells)
+        self.level_of(self.parts.left.shards().collect(&self.cells(), &[]).cells)
     }
 
     /// What is to be read for `level_of`, in this order.
     pub(crate) fn cells(&self) -> [u32; 3] {
-        [self.left, self.entered, self.left]
+        let Parts { entered, left, .. } = &*self.parts;
+        [left.cell(), entered.cell(), left.cell()]
     }
 
     pub(crate) fn level_of(&self, cells: Vec<u64>) -> i64 {
-        level(&self.level, &mut cells.into_iter())
+        level(&self.parts.level, &mut cells.into_iter())
     }
 }
 
@@ -105,11 +106,7 @@ pub struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let Gauge { home, place, left, .. } = &self.gauge;
-        home.with_shard(*place, |shard| match shard {
-            Some(shard) => shard.add_after(*left, 1),
-            None => home.shards.add_late(*left, 1),
-        });
+        self.gauge.parts.left.add_after(1);
     }
 }
 
@@ -156,7 +153,7 @@ impl RealGauge {
 
 impl fmt::Debug for Gauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauge").field("level", &self.level).finish_non_exhaustive()
+        f.debug_struct("Gauge").field("level", &self.parts.level).finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::local::{Home, Place};
+use crate::local::{HistogramSpot, Home};
 use crate::shape::Shape;
 use crate::shards::Shards;
 use crate::snapshot::HistogramSnapshot;
@@ -32,22 +32,19 @@ use crate::snapshot::HistogramSnapshot;
 /// ```
 #[derive(Clone)]
 pub struct Histogram {
-    home: Arc<Home>,
-    place: Place,
-    id: u32,
-    shape: Shape,
+    spot: HistogramSpot,
     clock: Arc<dyn Clock>,
 }
 
 impl Histogram {
     pub(crate) fn new(home: &Arc<Home>, id: u32, shape: Shape, clock: &Arc<dyn Clock>) -> Self {
-        Self { home: Arc::clone(home), place: home.place, id, shape, clock: Arc::clone(clock) }
+        Self { spot: home.histogram(id, shape), clock: Arc::clone(clock) }
     }
 
     /// Records a value.
     #[inline]
     pub fn record(&self, value: u64) {
-        self.record_many(value, 1);
+        self.spot.record(value);
     }
 
     /// Records a value `count` times.
@@ -56,10 +53,7 @@ impl Histogram {
         if count == 0 {
             return; // or the extremes would be of a value that isn't there
         }
-        self.home.with_shard(self.place, |shard| match shard {
-            Some(shard) => shard.record(self.id, self.shape, self.home.shards.side(), value, count),
-            None => self.home.shards.record_late(self.id, self.shape, value, count),
-        });
+        self.spot.record_many(value, count);
     }
 
     /// Records a duration in nanoseconds.
@@ -75,21 +69,21 @@ impl Histogram {
 
     /// How finely and how far it tells values apart.
     pub fn shape(&self) -> Shape {
-        self.shape
+        self.spot.id().1
     }
 
     /// What was recorded, over all threads: everything before this call, and perhaps some of what is recorded meanwhile. Takes the registry's lock.
     pub fn read(&self) -> HistogramSnapshot {
-        let collected = self.home.shards.collect(&[], &[(self.id, self.shape)]);
+        let collected = self.spot.shards().collect(&[], &[self.spot.id()]);
         HistogramSnapshot::of(&collected.histograms[0])
     }
 
-    pub(crate) fn home(&self) -> &Shards {
-        &self.home.shards
+    pub(crate) fn shards(&self) -> &Shards {
+        self.spot.shards()
     }
 
     pub(crate) fn id(&self) -> (u32, Shape) {
-        (self.id, self.shape)
+        self.spot.id()
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -153,6 +147,7 @@ impl Drop for Timer<'_> {
 
 impl fmt::Debug for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Histogram").field("id", &self.id).field("shape", &self.shape).finish_non_exhaustive()
+        let (id, shape) = self.spot.id();
+        f.debug_struct("Histogram").field("id", &id).field("shape", &shape).finish_non_exhaustive()
     }
 }

@@ -77,7 +77,7 @@ impl LoadMetrics {
 
     /// What was counted until now.
     pub fn summary(&self) -> LoadSummary {
-        let shards = self.successes.home();
+        let shards = self.successes.shards();
         let [successes, failures] = [self.successes.id(), self.failures.id()];
         let collected = shards.collect(&self.clients.cells(), &[successes, failures]);
         let [successes, failures] = [0, 1].map(|at| HistogramSnapshot::of(&collected.histograms[at]));

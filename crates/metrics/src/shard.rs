@@ -1,12 +1,15 @@
 //! A shard: what one thread recorded into one registry. One thread writes it, any thread reads it.
 //!
+//! It consists of counters' cells and of histograms, made when they are first recorded into. Threads keep their addresses (`local.rs`), so a
+//! record doesn't look for them here.
+//!
 //! # Counters
 //! A cell is a word. Its writer loads, adds and stores; nothing is ever taken away, so whoever reads sees it grow.
 //!
 //! # Histograms: begin, sum, extremes, bucket
-//! A record is several words, and a reader must not see half of one. Each histogram has two **sides**; writers record into the one that
-//! the registry names, and a snapshot names the other one before it reads, so that what it reads is at rest (`shards.rs`). A writer may be late: it
-//! looked before the change. So a side can be checked. Its writer
+//! A record is several words, and a reader must not see half of one. So each histogram has two **sides**. Its writer records into the one that the block
+//! names, and whoever reads a side names the other one before, so that what it reads is at rest. A writer may be late: it looked
+//! before the change. So a side can be checked. Its writer
 //!
 //! 1. counts the record as begun,
 //! 2. adds to the sum and moves the extremes (release),
@@ -17,9 +20,11 @@
 //! of times, and then takes what the buckets hold: the writer is in the middle of a record and may be for long, because it isn't running.
 //! Then the sum and the extremes may be ahead of the buckets by that record, and are cut to what the buckets allow. They are never behind, so they grow from snapshot to snapshot.
 
-use crate::lazy::Lazy;
-use crate::shape::{PAGE_BUCKETS, PAGES_MAX, Shape};
-use crate::sync::{AtomicU64, Ordering, load_own};
+use std::ptr;
+
+use crate::lazy::{Lazy, LazyCells};
+use crate::shape::{PAGES_MAX, Shape};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, load_own};
 use crate::tally::Tally;
 
 const CELL_PAGES: usize = if cfg!(steadfast_loom) { 2 } else { 256 };
@@ -33,11 +38,9 @@ pub(crate) const HISTOGRAMS_MAX: usize = HISTOGRAM_PAGES * PAGE_HISTOGRAMS;
 /// How often a side is read before a writer counts as stuck in the middle of a record.
 const READS_MAX: usize = if cfg!(steadfast_loom) { 2 } else { 16 };
 
-// Pages begin on lines of their own (two, as processors fetch lines in pairs), so that no two threads write to one.
+/// Of counters. Begins on a line of its own (two, as processors fetch lines in pairs), so that no two threads write to one.
 #[repr(align(128))]
-struct CellPage([AtomicU64; PAGE_CELLS]);
-#[repr(align(128))]
-struct BucketPage([AtomicU64; PAGE_BUCKETS]);
+struct CellPage([Cell; PAGE_CELLS]);
 struct HistogramPage([Lazy<HistogramShard>; PAGE_HISTOGRAMS]);
 
 /// What one thread recorded.
@@ -45,6 +48,25 @@ struct HistogramPage([Lazy<HistogramShard>; PAGE_HISTOGRAMS]);
 pub(crate) struct Shard {
     cells: [Lazy<CellPage>; CELL_PAGES],
     histograms: [Lazy<HistogramPage>; HISTOGRAM_PAGES],
+}
+
+/// A count that only grows; what one thread counted.
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds; only the shard's own thread may.
+    #[inline]
+    pub(crate) fn add(&self, count: u64) {
+        // Relaxed: a sum of cells claims nothing about other words; who learnt of this record by other means has an order from there.
+        self.0.store(load_own(&self.0).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// As [`Cell::add`], and whoever sees it sees all that happened before it.
+    #[inline]
+    pub(crate) fn add_after(&self, count: u64) {
+        // Release: pairs with the acquire in `read_cell`, which shows the partner cell what this one takes off (`shards::in_flight`).
+        self.0.store(load_own(&self.0).wrapping_add(count), Ordering::Release);
+    }
 }
 
 impl Shard {
@@ -55,61 +77,36 @@ impl Shard {
         }
     }
 
-    /// Adds to a cell; only the shard's own thread may.
-    #[inline]
-    pub(crate) fn add(&self, cell: u32, count: u64) {
-        let cell = self.cell(cell);
-        // Relaxed: a sum of cells claims nothing about other words; who learnt of this record by other means has an order from there.
-        cell.store(load_own(cell).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    /// As [`Shard::add`], and whoever sees it sees all that happened before it.
-    #[inline]
-    pub(crate) fn add_after(&self, cell: u32, count: u64) {
-        let cell = self.cell(cell);
-        // Release: pairs with the acquire in `read_cell`, which shows the partner cell what this one takes off (`shards::in_flight`).
-        cell.store(load_own(cell).wrapping_add(count), Ordering::Release);
-    }
-
-    #[inline]
-    fn cell(&self, cell: u32) -> &AtomicU64 {
+    /// A cell, made if it isn't there; only the shard's own thread may.
+    pub(crate) fn cell(&self, cell: u32) -> &Cell {
         let at = cell as usize;
-        let page = &self.cells[at / PAGE_CELLS % CELL_PAGES];
-        let page = page.get_or_make(|| CellPage(std::array::from_fn(|_| AtomicU64::new(0))));
+        let page = self.cells[at / PAGE_CELLS]
+            .get_or_make(|| CellPage(std::array::from_fn(|_| Cell(AtomicU64::new(0)))));
         &page.0[at % PAGE_CELLS]
+    }
+
+    /// A histogram, made if it isn't there; only the shard's own thread may. The shape is the same at each call.
+    pub(crate) fn histogram(&self, histogram: u32, shape: Shape) -> &HistogramShard {
+        let at = histogram as usize;
+        let page = &self.histograms[at / PAGE_HISTOGRAMS];
+        let page = page.get_or_make(|| HistogramPage(std::array::from_fn(|_| Lazy::empty())));
+        let histogram = page.0[at % PAGE_HISTOGRAMS].get_or_make(move || HistogramShard::new(shape));
+        histogram.name_a_side();
+        histogram
     }
 
     pub(crate) fn read_cell(&self, cell: u32) -> u64 {
         let at = cell as usize;
         // Acquire: pairs with the release in `add_after`.
-        self.cells[at / PAGE_CELLS].get().map_or(0, |page| page.0[at % PAGE_CELLS].load(Ordering::Acquire))
+        self.cells[at / PAGE_CELLS].get().map_or(0, |page| page.0[at % PAGE_CELLS].0.load(Ordering::Acquire))
     }
 
-    /// Records into one side of a histogram; only the shard's own thread may. The shape is the same at each call.
-    #[inline]
-    pub(crate) fn record(&self, histogram: u32, shape: Shape, side: u64, value: u64, count: u64) {
-        let at = histogram as usize;
-        let page = &self.histograms[at / PAGE_HISTOGRAMS % HISTOGRAM_PAGES];
-        let page = page.get_or_make(|| HistogramPage(std::array::from_fn(|_| Lazy::empty())));
-        let histogram = page.0[at % PAGE_HISTOGRAMS].get_or_make(move || HistogramShard::new(shape));
-        histogram.sides[side as usize % 2].record(shape, value, count);
-    }
-
-    /// Begins a record and never ends it, as a writer that is not scheduled any more.
-    #[cfg(all(test, steadfast_loom))]
-    pub(crate) fn record_half(&self, histogram: u32, shape: Shape, side: u64, value: u64) {
-        let at = histogram as usize;
-        let page = self.histograms[at / PAGE_HISTOGRAMS].get();
-        if let Some(histogram) = page.and_then(|page| page.0[at % PAGE_HISTOGRAMS].get()) {
-            histogram.sides[side as usize % 2].note(shape, value, 1);
-        }
-    }
-
-    /// Adds one side of a histogram to `into`.
+    /// Adds one side of a histogram to `into`, and sends records to the other one before.
     pub(crate) fn read_side(&self, histogram: u32, side: usize, scratch: &mut Tally, into: &mut Tally) {
         let at = histogram as usize;
         let page = self.histograms[at / PAGE_HISTOGRAMS].get();
         if let Some(histogram) = page.and_then(|page| page.0[at % PAGE_HISTOGRAMS].get()) {
+            histogram.send_to(1 - side);
             histogram.sides[side].read(scratch, histogram.shape);
             into.add(scratch);
         }
@@ -142,7 +139,10 @@ impl Shard {
 }
 
 /// One thread's part of one histogram.
-struct HistogramShard {
+#[repr(align(128))]
+pub(crate) struct HistogramShard {
+    /// The side that records go to. Null until the first record: an address in here is known only once this has its place.
+    active: AtomicPtr<Side>,
     shape: Shape,
     sides: [Side; 2],
 }
@@ -154,17 +154,98 @@ struct Side {
     min: AtomicU64,
     max: AtomicU64,
     clamped: AtomicU64,
-    pages: [Lazy<BucketPage>; PAGES_MAX],
+    /// By powers of two: [`Shape::place`].
+    pages: [LazyCells; PAGES_MAX],
 }
 
 impl HistogramShard {
     fn new(shape: Shape) -> Self {
-        Self { shape, sides: [Side::new(), Side::new()] }
+        Self { active: AtomicPtr::new(ptr::null_mut()), shape, sides: [Side::new(), Side::new()] }
+    }
+
+    /// Records a value; only the shard's own thread may.
+    #[inline]
+    pub(crate) fn record(&self, value: u64) {
+        let side = self.side();
+        let (page, at) = self.shape.place(value);
+        // The pages of values out of range are never made.
+        // SAFETY: there is a page for each power of two from 2^g to 2^63, and what there is of them was made for this shape.
+        if let Some(bucket) = unsafe { side.pages.get_unchecked(page).cell(at) } {
+            side.begin(1);
+            side.note(value, value);
+            Side::count(bucket, 1);
+        } else {
+            side.record(self.shape, value, 1);
+        }
+    }
+
+    /// Records a value `count` times; only the shard's own thread may.
+    pub(crate) fn record_many(&self, value: u64, count: u64) {
+        self.side().record(self.shape, value, count);
+    }
+
+    /// The side that records go to now.
+    #[inline]
+    fn side(&self) -> &Side {
+        // Relaxed: a late writer is found by the check of the side it writes to, not by an order here.
+        let side = self.active.load(Ordering::Relaxed);
+        debug_assert!(!side.is_null());
+        // SAFETY: one of the two of `self`, as `Shard::histogram` names one before its thread has the address.
+        unsafe { &*side }
+    }
+
+    /// Names a side, if none is named yet.
+    fn name_a_side(&self) {
+        // Relaxed: as in `side`. If it fails, then one is named, which is what is wanted.
+        let _ =
+            self.active.compare_exchange(ptr::null_mut(), self.at(0), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Sends records to this side from now on; a snapshot does, which holds the registry's lock.
+    fn send_to(&self, side: usize) {
+        // An exchange rather than a store: it is visible to others at once, and the reads behind it don't overtake it. Nothing is wrong if they do, as each side is
+        // checked, but then they are repeated.
+        self.active.swap(self.at(side), Ordering::AcqRel);
+    }
+
+    /// As a writer that looked for its side before it changed.
+    #[cfg(all(test, steadfast_loom))]
+    pub(crate) fn record_to(&self, side: usize, value: u64) {
+        self.sides[side].record(self.shape, value, 1);
+    }
+
+    /// Begins a record and never ends it, as a writer that is not scheduled any more.
+    #[cfg(all(test, steadfast_loom))]
+    pub(crate) fn record_half(&self, value: u64) {
+        let side = self.side();
+        side.begin(1);
+        side.note(value, value);
+    }
+
+    /// Which side records go to now.
+    #[cfg(all(test, steadfast_loom))]
+    pub(crate) fn active(&self) -> usize {
+        usize::from(self.active.load(Ordering::Relaxed) == self.at(1))
+    }
+
+    fn at(&self, side: usize) -> *mut Side {
+        (&raw const self.sides[side]).cast_mut()
     }
 
     fn memory_bytes(&self) -> usize {
-        let pages = self.sides.iter().flat_map(|side| &side.pages).filter(|page| page.get().is_some());
-        size_of::<Self>() + pages.count() * size_of::<BucketPage>()
+        let pages = self.sides.iter().flat_map(|side| side.pages.iter().enumerate());
+        let made = pages.filter(|(_, cells)| cells.is_made());
+        let bytes = made.map(|(page, _)| LazyCells::memory_bytes(self.shape.page_buckets(page)));
+        size_of::<Self>() + bytes.sum::<usize>()
+    }
+}
+impl Drop for HistogramShard {
+    fn drop(&mut self) {
+        let shape = self.shape;
+        for (page, cells) in self.sides.iter_mut().flat_map(|side| side.pages.iter_mut().enumerate()) {
+            // SAFETY: made with the same numbers, if at all.
+            unsafe { cells.free(shape.page_buckets(page), shape.page_origin(page)) };
+        }
     }
 }
 
@@ -176,41 +257,66 @@ impl Side {
             min: AtomicU64::new(u64::MAX),
             max: AtomicU64::new(0),
             clamped: AtomicU64::new(0),
-            pages: std::array::from_fn(|_| Lazy::empty()),
+            pages: std::array::from_fn(|_| LazyCells::empty()),
         }
     }
 
-    #[inline]
+    /// Any record: also the first of its page, or one that is out of range. The shape is the same at each call.
+    #[cold]
+    #[inline(never)]
     fn record(&self, shape: Shape, value: u64, count: u64) {
-        let at = shape.bucket(value);
-        let page = &self.pages[at / PAGE_BUCKETS % PAGES_MAX];
-        let page = page.get_or_make(|| BucketPage(std::array::from_fn(|_| AtomicU64::new(0))));
-        self.note(shape, value, count);
-        let bucket = &page.0[at % PAGE_BUCKETS];
+        let (page, at) = shape.place(value.min(shape.value_max()));
+        self.pages[page].make(shape.page_buckets(page), shape.page_origin(page));
+        self.begin(count);
+        if value > shape.value_max() {
+            // Release: as the sum's.
+            self.clamped.store(load_own(&self.clamped).wrapping_add(count), Ordering::Release);
+        }
+        let value = value.min(shape.value_max());
+        self.note(value, value.saturating_mul(count));
+        // SAFETY: this is where the shape puts a value that is in range.
+        if let Some(bucket) = unsafe { self.pages[page].cell(at) } {
+            Self::count(bucket, count);
+        }
+    }
+
+    /// Adds to the bucket of a record.
+    #[inline]
+    fn count(bucket: &AtomicU64, count: u64) {
         // Release: pairs with the acquire in `read_once`. Who sees the record in its bucket sees it in sum and extremes.
         bucket.store(load_own(bucket).wrapping_add(count), Ordering::Release);
     }
 
-    /// All of a record but its bucket.
+    /// The beginning of a record.
     #[inline]
-    fn note(&self, shape: Shape, value: u64, count: u64) {
-        // Relaxed: the releases below order it before themselves.
+    fn begin(&self, count: u64) {
+        // Relaxed: the releases behind it order it before themselves.
         self.begun.store(load_own(&self.begun).wrapping_add(count), Ordering::Relaxed);
-        let most = shape.value_max();
-        if value > most {
-            // Release: as the sum's.
-            self.clamped.store(load_own(&self.clamped).wrapping_add(count), Ordering::Release);
-        }
-        let value = value.min(most);
-        let added = if count == 1 { value } else { value.saturating_mul(count) };
+    }
+
+    /// The middle of a record.
+    #[inline]
+    fn note(&self, value: u64, added: u64) {
         // Release, here and at the extremes: pairs with the acquires in `read_once`. Who sees the record here sees it begun.
-        self.sum.store(load_own(&self.sum).saturating_add(added), Ordering::Release);
+        let (sum, is_over) = load_own(&self.sum).overflowing_add(added);
+        if is_over {
+            self.fill_sum();
+        } else {
+            self.sum.store(sum, Ordering::Release);
+        }
         if value < load_own(&self.min) {
             self.min.store(value, Ordering::Release);
         }
         if value > load_own(&self.max) {
             self.max.store(value, Ordering::Release);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fill_sum(&self) {
+        // Release: as in `note`.
+        self.sum.store(u64::MAX, Ordering::Release);
     }
 
     /// Fills `tally` with whole records. It says if a writer was in the middle of one.
@@ -231,10 +337,11 @@ impl Side {
     /// True if all words agree.
     fn read_once(&self, tally: &mut Tally, shape: Shape) -> bool {
         tally.clear(shape);
-        for (at, page) in self.pages[..shape.page_count()].iter().enumerate() {
-            if let Some(page) = page.get() {
-                // Acquire: pairs with the release in `record`.
-                tally.fill_page(at, |bucket| page.0[bucket].load(Ordering::Acquire));
+        for (page, cells) in self.pages[..shape.page_count()].iter().enumerate() {
+            // SAFETY: the numbers that it was made with, if at all.
+            if let Some(cells) = unsafe { cells.get(shape.page_buckets(page), shape.page_origin(page)) } {
+                // Acquire: pairs with the release in `count`.
+                tally.fill_page(page, |bucket| cells[bucket].load(Ordering::Acquire));
             }
         }
         // Acquire: pairs with the releases in `note`, so that `begun`, read behind them, is at least as new.

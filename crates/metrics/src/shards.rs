@@ -11,12 +11,12 @@
 //!   none but a thread that ends does. Later records take no lock at all.
 //!
 //! # A snapshot
-//! Records go to side 0. A snapshot sends them to side 1 and reads side 0, then back to side 0 and reads side 1. Each record that was complete before the snapshot is
+//! Of each histogram of each shard, records are sent to side 1 while side 0 is read, and then the other way round. Each record that was complete before the snapshot is
 //! in one of them, however late its writer was. Each side is at rest while it is read, but for a writer that looked before the change (`shard.rs` tells what then).
 
 use crate::shape::Shape;
 use crate::shard::Shard;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{Arc, Mutex, lock};
 use crate::tally::Tally;
 
 #[cfg(all(test, steadfast_loom))]
@@ -24,14 +24,9 @@ mod model;
 
 /// The shards of one registry.
 pub(crate) struct Shards {
-    side: Alone,
     joining: Mutex<Vec<Arc<Shard>>>,
     settled: Mutex<Settled>,
 }
-
-/// Read by each record into a histogram, and written only by snapshots: on a line of its own, or the locks' traffic would slow records down.
-#[repr(align(128))]
-struct Alone(AtomicU64);
 
 /// What the lock of a snapshot guards.
 struct Settled {
@@ -60,17 +55,9 @@ pub(crate) struct Collected {
 impl Shards {
     pub(crate) fn new() -> Self {
         Self {
-            side: Alone(AtomicU64::new(0)),
             joining: Mutex::new(Vec::new()),
             settled: Mutex::new(Settled { live: Vec::new(), cells: Vec::new(), histograms: Vec::new() }),
         }
-    }
-
-    /// The side of histograms that records go to now.
-    #[inline]
-    pub(crate) fn side(&self) -> u64 {
-        // Relaxed: a late writer is found by the check of the side it writes to, not by an order here.
-        self.side.0.load(Ordering::Relaxed)
     }
 
     /// Makes a shard for the calling thread.
@@ -132,9 +119,6 @@ impl Shards {
         if let Some(&(_, shape)) = histograms.first() {
             let mut scratch = Tally::new(shape);
             for side in 0..2_usize {
-                // An exchange rather than a store: it is visible to others at once, and the reads below don't overtake it. Nothing is wrong if they do, as each side is
-                // checked, but then they are repeated.
-                self.side.0.swap(1 - side as u64, Ordering::AcqRel);
                 for ((histogram, _), tally) in histograms.iter().zip(&mut tallies) {
                     for shard in &settled.live {
                         shard.read_side(*histogram, side, &mut scratch, tally);

@@ -1,14 +1,15 @@
 //! The content of a histogram outside of any shard: what retired threads left, and what a snapshot adds up.
 
-use crate::shape::{PAGE_BUCKETS, Shape};
+use crate::shape::Shape;
 
 /// Counts by bucket, sum and extremes of the same records.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     shape: Shape,
-    pages: Vec<Option<Box<[u64; PAGE_BUCKETS]>>>,
+    /// As the shape tells.
+    pages: Vec<Option<Box<[u64]>>>,
     /// Pages with anything in them, so that clearing and adding needn't look at the others.
-    used: u128,
+    used: u64,
     count: u64,
     pub(crate) sum: u128,
     /// `u64::MAX` without records.
@@ -34,8 +35,12 @@ impl Tally {
         self.count
     }
 
-    /// Empties it, and keeps its memory.
+    /// Empties it, and keeps its memory where the shape's pages are as large.
     pub(crate) fn clear(&mut self, shape: Shape) {
+        if shape.group() != self.shape.group() {
+            *self = Self::new(shape);
+            return;
+        }
         for at in places(self.used) {
             if let Some(page) = &mut self.pages[at] {
                 page.fill(0);
@@ -56,17 +61,19 @@ impl Tally {
         self.count = self.count.wrapping_add(sum);
     }
 
-    fn page(&mut self, at: usize) -> &mut [u64; PAGE_BUCKETS] {
+    fn page(&mut self, at: usize) -> &mut [u64] {
         if self.pages.len() <= at {
             self.pages.resize(at + 1, None);
         }
         self.used |= 1 << at;
-        self.pages[at].get_or_insert_with(|| Box::new([0; PAGE_BUCKETS]))
+        let buckets = self.shape.page_buckets(at);
+        self.pages[at].get_or_insert_with(|| vec![0; buckets].into())
     }
 
     pub(crate) fn record(&mut self, value: u64, count: u64) {
-        let at = self.shape.bucket(value);
-        self.page(at / PAGE_BUCKETS)[at % PAGE_BUCKETS] += count;
+        let (page, _) = self.shape.place(value.min(self.shape.value_max()));
+        let at = self.shape.bucket(value) - self.shape.page_start(page);
+        self.page(page)[at] += count;
         self.count += count;
         if value > self.shape.value_max() {
             self.clamped += count;
@@ -98,7 +105,7 @@ impl Tally {
         places(self.used).flat_map(move |at| {
             let page = self.pages[at].iter().flat_map(|page| page.iter().enumerate());
             page.filter(|(_, count)| **count > 0)
-                .map(move |(bucket, count)| (at * PAGE_BUCKETS + bucket, *count))
+                .map(move |(bucket, count)| (self.shape.page_start(at) + bucket, *count))
         })
     }
 
@@ -128,17 +135,16 @@ impl Tally {
 
     /// Bytes on the heap.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let pages = self.pages.iter().flatten().count();
-        pages * size_of::<[u64; PAGE_BUCKETS]>()
-            + self.pages.capacity() * size_of::<Option<Box<[u64; PAGE_BUCKETS]>>>()
+        let pages = self.pages.iter().flatten().map(|page| size_of_val(&**page)).sum::<usize>();
+        pages + self.pages.capacity() * size_of::<Option<Box<[u64]>>>()
     }
 }
 
 /// The places of a word's set bits, ascending.
-fn places(mut bits: u128) -> impl Iterator<Item = usize> {
+fn places(mut bits: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let at = bits.trailing_zeros() as usize;
         bits &= bits.wrapping_sub(1);
-        (at < 128).then_some(at)
+        (at < 64).then_some(at)
     })
 }

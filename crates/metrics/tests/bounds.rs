@@ -60,10 +60,10 @@ fn one_name_is_registered_once_whatever_its_unit_says() {
 #[test]
 fn bad_shapes_say_what_would_do() {
     assert_eq!(
-        Shape::new(8, 64).unwrap_err(),
-        MetricsError::OutOfBounds { field: "grouping_power", found: 8, least: 0, most: 7 }
+        Shape::new(11, 64).unwrap_err(),
+        MetricsError::OutOfBounds { field: "grouping_power", found: 11, least: 0, most: 10 }
     );
-    assert!(Shape::new(7, 64).is_ok());
+    assert!(Shape::new(10, 64).is_ok());
     assert!(matches!(
         Shape::new(3, 65).unwrap_err(),
         MetricsError::OutOfBounds { field: "range_power", found: 65, .. }

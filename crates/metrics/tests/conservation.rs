@@ -276,3 +276,51 @@ fn registries_come_and_go_on_one_thread() {
     }
     assert_eq!(kept_counter.read(), 500);
 }
+
+/// A thread that records into a few of many counters has a table too small for all their slots: those that share an entry must not be taken for each other.
+#[test]
+fn a_few_of_many_counters_on_one_thread() {
+    let registry = Registry::new();
+    let counters: Vec<Counter> =
+        (0..1000).map(|number| registry.counter(format!("c{number}")).unwrap()).collect();
+    let few = [0, 1, 256, 512, 513, 768, 999];
+    for _ in 0..100 {
+        for number in few {
+            counters[number].add(number as u64);
+        }
+    }
+    let now = registry.snapshot();
+    for number in 0..1000 {
+        let expected = if few.contains(&number) { 100 * number as u64 } else { 0 };
+        assert_eq!(now.counter(&format!("c{number}_total"), &[]), Some(expected), "{number}");
+    }
+    // And all of them in turn, which the table grows for.
+    for _ in 0..3 {
+        counters.iter().for_each(Counter::increment);
+    }
+    let since = registry.snapshot().delta(&now).unwrap();
+    assert!((0..1000).all(|number| since.counter(&format!("c{number}_total"), &[]) == Some(3)));
+}
+
+/// As the counters, and beside one.
+#[test]
+fn a_few_of_many_histograms_on_one_thread() {
+    let registry = Registry::new();
+    let counter = registry.counter("counter").unwrap();
+    let histograms: Vec<Histogram> =
+        (0..200).map(|number| registry.histogram(format!("h{number}")).unwrap()).collect();
+    let few = [0, 1, 64, 128, 129, 199];
+    for _ in 0..100 {
+        for number in few {
+            histograms[number].record(number as u64);
+            counter.increment();
+        }
+    }
+    let now = registry.snapshot();
+    for number in 0..200 {
+        let read = now.histogram(&format!("h{number}_seconds"), &[]).unwrap();
+        let expected = if few.contains(&number) { (100, 100 * number as u128) } else { (0, 0) };
+        assert_eq!((read.count(), read.sum()), expected, "{number}");
+    }
+    assert_eq!(counter.read(), 600);
+}

@@ -189,3 +189,20 @@ fn a_sum_that_is_full_stays_within_what_its_buckets_allow() {
     assert!(!read.is_exact());
     assert!(read.sum() > u128::from(u64::MAX));
 }
+
+#[test]
+fn what_came_in_between_has_extremes_of_its_own() {
+    let histogram = Registry::new().histogram("values").unwrap();
+    let between = |before: [u64; 2], since: [u64; 2]| {
+        let record = |values: [u64; 2]| values.map(|value| histogram.record(value));
+        record(before);
+        let earlier = histogram.read();
+        record(since);
+        let delta = histogram.read().delta(&earlier).unwrap();
+        (delta.min(), delta.max(), delta.are_extremes_exact())
+    };
+    // Small values have buckets of their own, so bounds are exact all the same.
+    assert_eq!(between([5, 100], [7, 110]), (Some(7), Some(110), false), "the minimum didn't move");
+    assert_eq!(between([5, 120], [4, 110]), (Some(4), Some(110), false), "the maximum didn't move");
+    assert_eq!(between([5, 120], [3, 125]), (Some(3), Some(125), true));
+}

@@ -1,6 +1,6 @@
 //! Recording into counters and histograms, beside prometheus, prometheus-client, the `metrics` facade with its exporter, hdrhistogram and histogram.
 //!
-//! `metrics [--launches N] [--rounds N]`: each launch is a process of its own, as where things lie in the caches changes from one to the next. In a launch
+//! `metrics [--launches N] [--rounds N] [--only PART]`: each launch is a process of its own, as where things lie in the caches changes from one to the next. In a launch
 //! rounds of all contenders alternate, and the median round counts; told are the median launch and the range of the launches.
 //! Times are processor times of the recording threads, so that what else runs on the machine counts as little as may be. With two threads both record into the same metric, and each one's time for a record is told.
 
@@ -16,22 +16,29 @@ use std::time::{Duration, Instant};
 use contenders::Contender;
 use steadfast_metrics::Registry;
 
-/// Records of one measurement.
-const RECORDS: u64 = 1_000_000;
+/// Records of one measurement, and before it: multiples of `VALUES`.
+const RECORDS: u64 = 1 << 20;
+const RECORDS_BEFORE: u64 = 1 << 17;
 /// How the values that are recorded come to differ: 1024 of them, in turn.
 const VALUES: usize = 1024;
 
 struct Options {
     launches: usize,
     rounds: usize,
+    /// Only contenders whose names contain it.
+    only: String,
     is_launch: bool,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self { launches: 7, rounds: 7, is_launch: false };
+        let mut options = Self { launches: 7, rounds: 7, only: String::new(), is_launch: false };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
+            if name == "--only" {
+                options.only.clone_from(arguments.next().ok_or("--only needs a part of a name")?);
+                continue;
+            }
             let mut number = || {
                 let value = arguments.next().and_then(|value| value.parse::<usize>().ok());
                 value.filter(|value| *value > 0).ok_or_else(|| format!("{name} needs a number above 0"))
@@ -40,7 +47,7 @@ impl Options {
                 "--launches" => options.launches = number()?,
                 "--rounds" => options.rounds = number()?,
                 "--one-launch" => options.is_launch = true,
-                _ => return Err(format!("unknown option {name}: --launches N, --rounds N")),
+                _ => return Err(format!("unknown option {name}: --launches N, --rounds N, --only PART")),
             }
         }
         Ok(options)
@@ -53,38 +60,52 @@ type Figures = BTreeMap<String, f64>;
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
     if options.is_launch {
-        for (name, figure) in measure(options.rounds) {
+        for (name, figure) in measure(&options) {
             println!("{name}\t{figure}");
         }
         return Ok(());
     }
     let mut launches = Vec::new();
     for _ in 0..options.launches {
-        launches.push(launch(options.rounds)?);
+        launches.push(launch(&options)?);
     }
     println!(
         "{} launches of {} rounds; ns a record of each thread: median (range of launches)\n",
         options.launches, options.rounds
     );
     println!("| | 1 thread | 2 threads, same metric | 2 threads ÷ 1 |\n|---|---|---|---|");
-    for contender in contenders::all() {
+    for contender in contenders(&options.only) {
         let name = contender.name();
         let of = |threads| launches.iter().map(move |figures| figures[&key(name, threads)]);
         let ratios = of(2).zip(of(1)).map(|(two, one)| two / one);
         println!("| {name} | {} | {} | {} |", spread(of(1)), spread(of(2)), spread(ratios));
     }
     println!();
-    let bare = |threads| move |figures: &Figures| figures[&key(contenders::BARE, threads)];
+    let tell = |name: &str, figures: Option<Vec<f64>>| {
+        // None of what `--only` left out.
+        if let Some(figures) = figures {
+            println!("{name}: {}", spread(figures.into_iter()));
+        }
+    };
+    let of =
+        |name: &str| launches.iter().map(|figures| figures.get(name).copied()).collect::<Option<Vec<f64>>>();
     for threads in [1, 2] {
-        let ratios = launches
-            .iter()
-            .map(|figures| figures[&key(contenders::COUNTER, threads)] / bare(threads)(figures));
-        println!("counter ÷ bare thread-local, {threads} threads: {}", spread(ratios));
+        let both = of(&key(contenders::COUNTER, threads)).zip(of(&key(contenders::BARE, threads)));
+        let ratios = both
+            .map(|(counter, bare)| counter.iter().zip(bare).map(|(counter, bare)| counter / bare).collect());
+        tell(&format!("counter ÷ bare thread-local, {threads} threads"), ratios);
     }
     for name in [SNAPSHOT_MEDIAN, SNAPSHOT_MOST, SNAPSHOT_EXACT, SNAPSHOT_RECORD] {
-        println!("{name}: {}", spread(launches.iter().map(|figures| figures[name])));
+        tell(name, of(name));
     }
     Ok(())
+}
+
+/// Those whose names contain `only`.
+fn contenders(only: &str) -> Vec<Box<dyn Contender>> {
+    let mut contenders = contenders::all();
+    contenders.retain(|contender| contender.name().contains(only));
+    contenders
 }
 
 fn key(name: &str, threads: usize) -> String {
@@ -99,10 +120,10 @@ fn spread(figures: impl Iterator<Item = f64>) -> String {
     format!("{:.2} ({first:.2}–{last:.2})", figures[figures.len() / 2])
 }
 
-fn launch(rounds: usize) -> Result<Figures, String> {
+fn launch(options: &Options) -> Result<Figures, String> {
     let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
     let output = Command::new(program)
-        .args(["metrics", "--one-launch", "--rounds", &rounds.to_string()])
+        .args(["metrics", "--one-launch", "--rounds", &options.rounds.to_string(), "--only", &options.only])
         .output()
         .map_err(|error| format!("can't launch: {error}"))?;
     if !output.status.success() {
@@ -113,11 +134,11 @@ fn launch(rounds: usize) -> Result<Figures, String> {
     Ok(figures.filter_map(|(name, figure)| Some((name.to_owned(), figure.parse().ok()?))).collect())
 }
 
-fn measure(rounds: usize) -> Figures {
+fn measure(options: &Options) -> Figures {
     let values = values();
-    let contenders = contenders::all();
+    let contenders = contenders(&options.only);
     let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for round in 0..rounds {
+    for round in 0..options.rounds {
         for contender in &contenders {
             for threads in [1, 2] {
                 let ns = time(contender.as_ref(), threads, &values, 5 * round);
@@ -127,7 +148,9 @@ fn measure(rounds: usize) -> Figures {
         }
     }
     let mut figures: Figures = times.into_iter().map(|(name, times)| (name, median(times))).collect();
-    figures.extend(snapshots(&values));
+    if SNAPSHOT_MEDIAN.contains(&options.only) {
+        figures.extend(snapshots(&values));
+    }
     figures
 }
 
@@ -171,7 +194,7 @@ fn time(contender: &dyn Contender, threads: usize, values: &[u64], depth: usize)
         let running: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    contender.record(values, RECORDS / 10);
+                    contender.record(values, RECORDS_BEFORE);
                     start.wait();
                     let before = processor_time();
                     deeper(depth, &mut || contender.record(black_box(values), RECORDS));

@@ -5,6 +5,10 @@
 //! with users or operations, and nothing waits while figures are merged. The collector adds each window's figures to
 //! the total, so the total is exactly the sum of the windows.
 //!
+//! How many operations were started is counted apart, by steadfast-metrics: each thread in memory of its own, to be added up when somebody asks. So a
+//! record that got lost between here and the figures shows. The figures themselves stay in HDR histograms behind the locks: an operation is in one
+//! window with all that it has (counts, up to four times, its phase, its error), and their memory is written to before the load.
+//!
 //! Latency is recorded of operations that succeeded, and of those that timed out with the time that was waited:
 //! leaving a timeout out would flatter the tail. Errors are counted but not timed: a fast refusal is no service.
 
@@ -15,6 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use steadfast_metrics::{Counter, Registry};
 
 use crate::target::Outcome;
 
@@ -29,6 +35,8 @@ pub(crate) const PANIC: &str = "panic";
 #[derive(Debug)]
 pub(crate) struct Recorder {
     shards: Box<[Shard]>,
+    /// Operations that were started, calibrations included.
+    started: Counter,
     gauges: Gauges,
 }
 
@@ -41,7 +49,8 @@ struct Shard(Mutex<Figures>);
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Gauges {
-    issued: AtomicU64,
+    /// What `started` was when it last counted as 0.
+    started_before: AtomicU64,
     in_flight: AtomicU64,
     in_flight_peak: AtomicU64,
     /// Since the last window was collected.
@@ -66,6 +75,8 @@ pub(crate) struct Figures {
 #[derive(Debug, Clone)]
 pub(crate) struct PhaseFigures {
     pub(crate) counts: Counts,
+    /// Succeeded while the phase lasted, whichever phase they belong to; only in an open loop.
+    pub(crate) done_within: u64,
     /// The latency that objectives are about, to 1 %.
     pub(crate) latency: Latencies,
 }
@@ -113,6 +124,8 @@ pub(crate) struct Intent {
     pub(crate) free_since: Instant,
     /// Whether it took the last slot. Otherwise others were free all along, and only the runtime didn't get to them.
     pub(crate) last_slot: bool,
+    /// The phase in which it ended; nothing after the last.
+    pub(crate) ended_in: Option<usize>,
 }
 
 impl Intent {
@@ -124,7 +137,10 @@ impl Intent {
 impl Recorder {
     pub(crate) fn new(layout: Layout, shards: usize) -> Self {
         let shard = |_| Shard(Mutex::new(Figures::touched(layout)));
-        Self { shards: (0..shards.max(1)).map(shard).collect(), gauges: Gauges::default() }
+        // Panics: never; the registry is new and the name a legal one.
+        let started =
+            Registry::new().counter("operations_started").expect("a new registry takes a legal name");
+        Self { shards: (0..shards.max(1)).map(shard).collect(), started, gauges: Gauges::default() }
     }
 
     /// As many shards as keep the threads of a runtime out of each other's way.
@@ -135,7 +151,7 @@ impl Recorder {
 
     /// Counts an operation as started; tells when, and how many are in flight with it.
     pub(crate) fn begin(&self) -> (Instant, u64) {
-        self.gauges.issued.fetch_add(1, Ordering::Relaxed);
+        self.started.increment();
         let now = self.gauges.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         for peak in [&self.gauges.in_flight_peak, &self.gauges.window_peak] {
             // Mostly the peak stands, and a load alone doesn't take the cache line away from the others.
@@ -179,6 +195,11 @@ impl Recorder {
                 of_phase.latency.record(ended.saturating_duration_since(from));
             }
         }
+        if let (Outcome::Success, Some(ended_in)) = (&outcome, intent.and_then(|intent| intent.ended_in))
+            && let Some(of_phase) = figures.phases.get_mut(ended_in)
+        {
+            of_phase.done_within += 1;
+        }
         figures.count(outcome);
         ended
     }
@@ -194,14 +215,17 @@ impl Recorder {
 
     /// Back to 0, when nobody uses it.
     pub(crate) fn reset_gauges(&self) {
-        let Gauges { issued, in_flight, in_flight_peak, window_peak } = &self.gauges;
-        for gauge in [issued, in_flight, in_flight_peak, window_peak] {
+        let Gauges { started_before, in_flight, in_flight_peak, window_peak } = &self.gauges;
+        // A counter only grows, so the next figures begin where it stands.
+        started_before.store(self.started.read(), Ordering::Relaxed);
+        for gauge in [in_flight, in_flight_peak, window_peak] {
             gauge.store(0, Ordering::Relaxed);
         }
     }
 
+    /// Operations that were started; asks all threads, so not for each operation.
     pub(crate) fn issued(&self) -> u64 {
-        self.gauges.issued.load(Ordering::Relaxed)
+        self.started.read() - self.gauges.started_before.load(Ordering::Relaxed)
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
@@ -236,7 +260,11 @@ impl Figures {
             open,
             kinds: BTreeMap::new(),
             phases: vec![
-                PhaseFigures { counts: Counts::default(), latency: Latencies::coarse() };
+                PhaseFigures {
+                    counts: Counts::default(),
+                    done_within: 0,
+                    latency: Latencies::coarse()
+                };
                 layout.phases
             ],
             last_end: None,
@@ -271,6 +299,7 @@ impl Figures {
         self.kinds.clear();
         for phase in &mut self.phases {
             phase.counts = Counts::default();
+            phase.done_within = 0;
             phase.latency.clear();
         }
         self.last_end = None;
@@ -289,6 +318,7 @@ impl Figures {
         }
         for (phase, other) in self.phases.iter_mut().zip(&other.phases) {
             phase.counts.add(other.counts);
+            phase.done_within += other.done_within;
             phase.latency.add(&other.latency);
         }
         self.last_end = self.last_end.max(other.last_end);
@@ -393,15 +423,15 @@ mod tests {
         let ms = Duration::from_millis;
         let base = Instant::now();
         // The slot was busy until 50 ms after the intended start, and the generator needed 2 ms more.
-        let intent = Intent { intended: base, free_since: base + ms(50), last_slot: true };
+        let intent = Intent { intended: base, free_since: base + ms(50), last_slot: true, ended_in: None };
         recorder.begin();
         recorder.end(0, base + ms(52), Some(intent), 0, Outcome::Success);
         // The slot was free; the generator alone was 3 ms late.
-        let intent = Intent { intended: base + ms(10), free_since: base, last_slot: true };
+        let intent = Intent { intended: base + ms(10), free_since: base, last_slot: true, ended_in: None };
         recorder.begin();
         recorder.end(0, base + ms(13), Some(intent), 0, Outcome::Success);
         // This slot was busy, but others were free: nobody looked after them for 3 ms.
-        let intent = Intent { intended: base, free_since: base + ms(2), last_slot: false };
+        let intent = Intent { intended: base, free_since: base + ms(2), last_slot: false, ended_in: None };
         recorder.begin();
         recorder.end(0, base + ms(3), Some(intent), 0, Outcome::Success);
         let mut figures = Figures::new(OPEN);
@@ -424,5 +454,56 @@ mod tests {
         recorder.collect(&mut figures, &mut Figures::new(CLOSED));
         assert_eq!(figures.kinds["other"].count, 1_000 - KINDS_MAX as u64);
         assert_eq!(figures.kinds[PANIC].count, 1, "a panic never hides among the others");
+    }
+
+    /// What writing an operation down costs: `cargo test --release -p steadfast-stress --lib what_recording_costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn what_recording_costs() {
+        const OPERATIONS: u32 = 300_000;
+        let cost = |layout: Layout, threads: usize| {
+            let recorder = Recorder::for_this_machine(layout);
+            let recorder = &recorder;
+            let each = move |user: usize| {
+                let begun = Instant::now();
+                for number in 0..OPERATIONS {
+                    let (started, _) = recorder.begin();
+                    let late = Duration::from_nanos(u64::from(number % 1000) * 1000);
+                    let intended = started.checked_sub(late).unwrap_or(started);
+                    let intent = layout.open.then_some(Intent {
+                        intended,
+                        free_since: intended,
+                        last_slot: false,
+                        ended_in: Some(0),
+                    });
+                    recorder.end(user, intended, intent, number as usize % 2, Outcome::Success);
+                }
+                begun.elapsed() / OPERATIONS
+            };
+            let run = || {
+                std::thread::scope(|scope| {
+                    let running: Vec<_> = (0..threads).map(|user| scope.spawn(move || each(user))).collect();
+                    running.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+                })
+            };
+            let mut times: Vec<Duration> = (0..15).map(|_| run()).collect();
+            times.sort();
+            (times[0], times[7])
+        };
+        let clock = {
+            let begun = Instant::now();
+            for _ in 0..OPERATIONS {
+                std::hint::black_box(Instant::now());
+            }
+            begun.elapsed() / OPERATIONS
+        };
+        println!("a look at the clock {clock:?}; an operation has two");
+        for (open, phases) in [(false, 0), (true, 0), (true, 2)] {
+            for threads in [1, 2] {
+                let layout = Layout { open, phases };
+                let (least, median) = cost(layout, threads);
+                println!("{layout:?}, {threads} threads: {least:?} at best, {median:?} median");
+            }
+        }
     }
 }

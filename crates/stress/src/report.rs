@@ -136,7 +136,8 @@ pub struct ScenarioReport {
     pub samples: Vec<SampleReport>,
 }
 
-/// One phase of a load that changes. An operation belongs to the phase in which it started.
+/// One phase of a load that changes. An operation belongs to the phase in which it started, or in an open loop was due; only
+/// the rate of an open loop is that of the operations that succeeded while the phase lasted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PhaseReport {

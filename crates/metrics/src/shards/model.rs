@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use super::*;
+use crate::shard::HistogramShard;
 
 /// What was met in any execution of a model.
 struct Seen<T>(std::sync::Arc<std::sync::Mutex<BTreeSet<T>>>);
@@ -47,7 +48,7 @@ fn shape() -> Shape {
 /// With its cells made, which isn't part of the model then.
 fn joined(shards: &Shards) -> Arc<Shard> {
     let shard = shards.join();
-    shard.add(0, 0);
+    shard.cell(0).add(0);
     shard
 }
 
@@ -59,8 +60,15 @@ fn read(shards: &Shards, histogram: u32) -> Tally {
     shards.collect(&[], &[(histogram, shape())]).histograms.remove(0)
 }
 
-fn record(shards: &Shards, shard: &Shard, value: u64) {
-    shard.record(0, shape(), shards.side(), value, 1);
+fn histogram(shard: &Shard, histogram: u32) -> &HistogramShard {
+    shard.histogram(histogram, shape())
+}
+
+/// A record on each side, so that their page isn't made in the part that is modelled.
+fn record_twice(shard: &Shard, number: u32, value: u64) {
+    for side in 0..2 {
+        histogram(shard, number).record_to(side, value);
+    }
 }
 
 /// M2 and M3: the count is that of the buckets, and the sum and the extremes are within what it allows.
@@ -87,8 +95,8 @@ fn loom_a_retiring_thread_loses_nothing_and_counts_nothing_twice() {
             let shards = Arc::clone(&shards);
             loom::thread::spawn(move || {
                 let shard = shards.join();
-                shard.add(0, 1);
-                shard.add(0, 1);
+                shard.cell(0).add(1);
+                shard.cell(0).add(1);
                 shards.retire(&shard);
             })
         };
@@ -118,8 +126,8 @@ fn loom_a_retiring_histogram_is_moved_whole() {
     check(2, move || {
         let shards = Arc::new(Shards::new());
         let shard = shards.join();
-        shard.record(0, shape(), 0, 1, 1);
-        shard.record(0, shape(), 1, 3, 1);
+        histogram(&shard, 0).record_to(0, 1);
+        histogram(&shard, 0).record_to(1, 3);
         let writer = {
             let shards = Arc::clone(&shards);
             loom::thread::spawn(move || shards.retire(&shard))
@@ -145,14 +153,11 @@ fn loom_a_snapshot_holds_whole_records() {
     check(3, move || {
         let shards = Arc::new(Shards::new());
         let shard = shards.join();
-        // So that nothing is made in the part that is modelled; both are 0.
-        shard.record(0, shape(), 0, 2, 1);
-        shard.record(0, shape(), 1, 2, 1);
+        record_twice(&shard, 0, 2);
         let writer = {
-            let (shards, shard) = (Arc::clone(&shards), Arc::clone(&shard));
+            let shard = Arc::clone(&shard);
             loom::thread::spawn(move || {
-                record(&shards, &shard, 3);
-                record(&shards, &shard, 1);
+                [3, 1].into_iter().for_each(|value| histogram(&shard, 0).record(value))
             })
         };
         let tally = read(&shards, 0);
@@ -184,13 +189,12 @@ fn loom_a_late_record_is_in_the_next_snapshot() {
     check(3, move || {
         let shards = Arc::new(Shards::new());
         let shard = shards.join();
-        shard.record(0, shape(), 0, 0, 1);
-        shard.record(0, shape(), 1, 0, 1);
+        record_twice(&shard, 0, 0);
         let writer = {
-            let (shards, shard) = (Arc::clone(&shards), Arc::clone(&shard));
+            let shard = Arc::clone(&shard);
             loom::thread::spawn(move || {
-                let side = shards.side();
-                shard.record(0, shape(), side, 2, 1);
+                let side = histogram(&shard, 0).active();
+                histogram(&shard, 0).record_to(side, 2);
                 side
             })
         };
@@ -211,17 +215,11 @@ fn loom_a_summary_does_not_contradict_itself() {
     check(2, move || {
         let shards = Arc::new(Shards::new());
         let shard = shards.join();
-        for histogram in 0..2 {
-            shard.record(histogram, shape(), 0, 0, 1);
-            shard.record(histogram, shape(), 1, 0, 1);
-        }
-        let writer = {
-            let shards = Arc::clone(&shards);
-            loom::thread::spawn(move || {
-                shard.record(0, shape(), shards.side(), 2, 1);
-                shard.record(1, shape(), shards.side(), 3, 1);
-            })
-        };
+        (0..2).for_each(|histogram| record_twice(&shard, histogram, 0));
+        let writer = loom::thread::spawn(move || {
+            histogram(&shard, 0).record(2);
+            histogram(&shard, 1).record(3);
+        });
         let found = shards.collect(&[], &[(0, shape()), (1, shape())]);
         let [successes, failures] = &found.histograms[..] else { panic!("two were asked for") };
         let mut both = successes.clone();
@@ -248,7 +246,7 @@ fn loom_active_is_never_below_zero() {
         let enters = {
             let (shard, guard) = (joined(&shards), Arc::clone(&guard));
             loom::thread::spawn(move || {
-                shard.add(entered, 1);
+                shard.cell(entered).add(1);
                 *lock(&guard) = true;
             })
         };
@@ -257,7 +255,7 @@ fn loom_active_is_never_below_zero() {
             loom::thread::spawn(move || {
                 let is_mine = *lock(&guard);
                 if is_mine {
-                    shard.add_after(left, 1);
+                    shard.cell(left).add_after(1);
                 }
                 is_mine
             })
@@ -293,7 +291,7 @@ fn loom_counters_never_go_back() {
             let shards = Arc::clone(&shards);
             let shard = shards.join();
             loom::thread::spawn(move || {
-                shard.add(0, count);
+                shard.cell(0).add(count);
                 if count == 10 {
                     shards.retire(&shard);
                 }
@@ -317,11 +315,10 @@ fn loom_a_snapshot_ends_beside_a_writer_that_does_not() {
     check(3, move || {
         let shards = Arc::new(Shards::new());
         let shard = shards.join();
-        shard.record(0, shape(), 0, 2, 1);
-        shard.record(0, shape(), 1, 2, 1);
+        record_twice(&shard, 0, 2);
         let writer = {
-            let (shards, shard) = (Arc::clone(&shards), Arc::clone(&shard));
-            loom::thread::spawn(move || shard.record_half(0, shape(), shards.side(), 0))
+            let shard = Arc::clone(&shard);
+            loom::thread::spawn(move || histogram(&shard, 0).record_half(0))
         };
         let tally = read(&shards, 0);
         assert_consistent(&tally);

@@ -132,9 +132,10 @@ async fn be_slot<T: Target>(slot: usize, course: &Course, target: &T, recorder: 
         let call = Call { user: slot, number, index: number, seed: operation_seed(course.seed, 0, number) };
         let (begun, in_flight) = recorder.begin();
         let intended = course.schedule.intended(number);
-        let intent = Intent { intended, free_since, last_slot: in_flight >= course.slots };
         let outcome = guarded(target, call, course.timeout).await;
         let phase = course.schedule.phase_of(number);
+        let ended_in = course.schedule.phase_at(Instant::now());
+        let intent = Intent { intended, free_since, last_slot: in_flight >= course.slots, ended_in };
         free_since = recorder.end(slot, begun, Some(intent), phase, outcome);
     }
 }

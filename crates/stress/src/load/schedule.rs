@@ -112,6 +112,13 @@ impl Schedule {
         self.segment_at(self.walk.as_ref().map_or(number as f64, |walk| walk.place(number)))
     }
 
+    /// The phase at that time; nothing before the first and after the last.
+    pub(crate) fn phase_at(&self, time: Instant) -> Option<usize> {
+        let elapsed = time.checked_duration_since(self.start)?.as_secs_f64();
+        let phase = self.segments.partition_point(|segment| segment.begins + segment.lasts <= elapsed);
+        (phase < self.segments.len()).then_some(phase)
+    }
+
     fn segment_at(&self, wanted: f64) -> usize {
         // The first begins at 0, so there is always one; phases that add nothing are passed over.
         self.segments
@@ -240,6 +247,12 @@ mod tests {
         assert_eq!(offset(&schedule, 24).round(), 2_090.0);
         let phases: Vec<usize> = [0, 9, 10, 14, 15, 24].map(|number| schedule.phase_of(number)).to_vec();
         assert_eq!(phases, [0, 0, 1, 1, 2, 2]);
+        let at = |ms: u64| schedule.phase_at(schedule.start() + Duration::from_millis(ms));
+        assert_eq!(
+            [0, 999, 1_000, 1_999, 2_050, 2_100].map(at),
+            [0, 0, 1, 1, 2, 9].map(|it| (it < 3).then_some(it))
+        );
+        assert_eq!(schedule.phase_at(schedule.start().checked_sub(SECOND).unwrap()), None);
     }
 
     #[test]

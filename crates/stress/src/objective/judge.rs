@@ -34,7 +34,16 @@ pub(crate) struct Part<'a> {
     pub(crate) counts: Counts,
     pub(crate) issued: u64,
     pub(crate) length: Duration,
+    /// Succeeded in that time, if not those that `counts` has.
+    pub(crate) done_within: Option<u64>,
     pub(crate) latency: &'a Latencies,
+}
+
+impl Part<'_> {
+    /// Succeeded, a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.done_within.unwrap_or(self.counts.succeeded) as f64 / seconds(self.length)
+    }
 }
 
 /// A phase of the load.
@@ -134,6 +143,8 @@ struct Place<'a> {
     number: Result<f64, String>,
     /// How many operations were timed.
     samples: u64,
+    /// Of all places that this is the worst of, the fewest; they have to be enough for all to hold.
+    fewest: u64,
     part: &'a Part<'a>,
 }
 
@@ -143,12 +154,14 @@ fn places<'a>(objective: &Objective, measured: &'a Measured<'a>) -> Result<Vec<P
         at,
         number: measured.number(metric, &phase.part),
         samples: phase.part.latency.count(),
+        fewest: phase.part.latency.count(),
         part: &phase.part,
     };
     let whole = || Place {
         at: None,
         number: measured.number(metric, &measured.whole),
         samples: measured.whole.latency.count(),
+        fewest: measured.whole.latency.count(),
         part: &measured.whole,
     };
     Ok(match &objective.scope {
@@ -166,6 +179,7 @@ fn places<'a>(objective: &Objective, measured: &'a Measured<'a>) -> Result<Vec<P
                 at: Some(format!("at {}", format::time(worst.end))),
                 number: Ok(worst.number),
                 samples: worst.samples,
+                fewest: worst.fewest,
                 part: &measured.whole,
             },
             None => whole(),
@@ -210,13 +224,14 @@ fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place
         return finding(Some(number), None, Standing::NotEvaluated(reason));
     }
     let margin = margin(objective.comparison, number, bound);
+    let holds = objective.comparison.holds(number, bound);
+    let samples = if holds { place.fewest } else { place.samples };
     if let Some(needed) = samples_needed(&objective.metric)
-        && place.samples < needed
+        && samples < needed
     {
-        let standing = Standing::TooFewSamples { samples: place.samples, needed };
-        return finding(Some(number), margin, standing);
+        return finding(Some(number), margin, Standing::TooFewSamples { samples, needed });
     }
-    if objective.comparison.holds(number, bound) {
+    if holds {
         return finding(Some(number), margin, Standing::Held);
     }
     let standing = Standing::Broken {
@@ -287,7 +302,7 @@ pub(super) fn number_of_part(metric: &Metric, part: &Part<'_>) -> Option<Result<
         Metric::Success => Some(share(part.counts.succeeded)),
         Metric::Errors => Some(share(part.counts.failed)),
         Metric::Timeouts => Some(share(part.counts.timed_out)),
-        Metric::Rate => Some(Ok(part.counts.succeeded as f64 / seconds(part.length))),
+        Metric::Rate => Some(Ok(part.rate())),
         _ => None,
     }
 }
@@ -437,6 +452,7 @@ mod tests {
                 counts: self.counts,
                 issued: self.issued,
                 length: Duration::from_secs(2),
+                done_within: None,
                 latency: &self.latency,
             };
             let fewer_failed = Counts { succeeded: 84, failed: 1, ..self.counts };

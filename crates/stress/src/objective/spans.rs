@@ -48,8 +48,10 @@ pub(crate) struct SpanFinding {
     pub(crate) number: f64,
     /// When it ended, since the load's start.
     pub(crate) end: Duration,
-    /// The fewest operations timed in any span.
+    /// Operations timed in it.
     pub(crate) samples: u64,
+    /// The fewest operations timed in any span.
+    pub(crate) fewest: u64,
 }
 
 impl Spans {
@@ -104,7 +106,7 @@ impl Spans {
             watch.metric == objective.metric && watch.length == length && watch.high_is_worse == high_is_worse
         };
         let watch = self.watches.iter().find(is_it)?;
-        watch.worst.map(|worst| SpanFinding { samples: watch.fewest.unwrap_or(0), ..worst })
+        watch.worst.map(|worst| SpanFinding { fewest: watch.fewest.unwrap_or(0), ..worst })
     }
 
     /// The histogram of a window that no span reaches any more, or a new one.
@@ -129,7 +131,8 @@ impl Watch {
             scratch.add(&window.latency);
             length += window.length;
             if length >= self.length.mul_f64(LENGTH_SLACK) {
-                let part = Part { counts, issued: counts.ended(), length, latency: scratch };
+                let part =
+                    Part { counts, issued: counts.ended(), length, done_within: None, latency: scratch };
                 self.note(&part, end);
                 return;
             }
@@ -144,7 +147,7 @@ impl Watch {
             if self.high_is_worse { number > worst.number } else { number < worst.number }
         };
         if self.worst.is_none_or(is_worse) {
-            self.worst = Some(SpanFinding { number, end, samples });
+            self.worst = Some(SpanFinding { number, end, samples, fewest: samples });
         }
     }
 }
@@ -185,7 +188,7 @@ mod tests {
         assert_eq!((slowest.number, slowest.end), (60.0, 7 * SECOND));
         let latest = spans.finding(&objectives[1]).unwrap();
         assert!((latest.number - 70e6).abs() < 1e6, "{latest:?}");
-        assert_eq!((latest.end, latest.samples), (7 * SECOND, 80));
+        assert_eq!((latest.end, latest.fewest), (7 * SECOND, 80));
         assert!(spans.finding(&objectives[2]).is_none());
         assert!(spans.windows.len() <= 4, "only what the longest span needs is kept");
     }
@@ -204,6 +207,11 @@ mod tests {
         }
         let slowest = spans.finding(&objectives[0]).unwrap();
         assert!((slowest.number - 3e9).abs() < 5e7 && slowest.end == 12 * SECOND, "{slowest:?}");
+        assert_eq!(
+            (slowest.samples, slowest.fewest),
+            (200, 0),
+            "nothing ended in the stall: that doesn't hide it"
+        );
         let rate = spans.finding(&objectives[1]).unwrap();
         assert_eq!((rate.number, rate.end), (0.0, 10 * SECOND), "what comes late is no rate of the load");
     }

@@ -26,6 +26,7 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
     let latency = loaded.map_or(&nothing, |loaded| loaded.seen.total.latency());
     let memory = loaded.map_or_else(MemoryReport::default, memory);
     let whole = Part {
+        done_within: None,
         counts: counts(&course.tally),
         issued: course.tally.issued,
         length: course.tally.elapsed,
@@ -115,6 +116,7 @@ fn phase_parts<'a>(load: &Load, total: &'a Figures) -> Vec<PhasePart<'a>> {
             counts: figures.counts,
             issued: figures.counts.ended(),
             length: phase.duration,
+            done_within: load.is_open().then_some(figures.done_within),
             latency: &figures.latency,
         },
     };
@@ -125,7 +127,7 @@ fn phase_reports(load: &Load, total: &Figures) -> Vec<PhaseReport> {
     let unit = if load.is_open() { "/s" } else { " users" };
     let mut start = Duration::ZERO;
     let report = |(phase, of_phase): (&Phase, PhasePart<'_>)| {
-        let Part { counts, issued, length, latency } = of_phase.part;
+        let Part { counts, issued, length, latency, .. } = of_phase.part;
         let start_s = start.as_secs_f64();
         start += length;
         PhaseReport {
@@ -140,7 +142,7 @@ fn phase_reports(load: &Load, total: &Figures) -> Vec<PhaseReport> {
                 panicked: counts.panicked,
                 timed_out: counts.timed_out,
                 elapsed_s: length.as_secs_f64(),
-                rate_per_second: counts.succeeded as f64 / seconds(length),
+                rate_per_second: of_phase.part.rate(),
                 ..OperationsReport::default()
             },
             latency: LatencyReport { buckets: Vec::new(), ..LatencyReport::of(latency) },
