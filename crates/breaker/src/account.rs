@@ -7,6 +7,7 @@
 //! - **A snapshot** reads settled, room and settled again, until the two agree: then they were all true at the moment that room was read.
 //! - **Calendar periods** have four books, the epoch's number modulo 4. Rollover prepares the next one and swaps the epoch; nothing is zeroed under a
 //!   settlement that is still to come, which finds its own epoch's book. One that comes more than three epochs late is told as `late`.
+//! - **A lifetime** has one book, which nothing replaces: its room carries no epoch. A hold that cost no more than was held is settled by two additions.
 //! - **Sliding periods** have one room and eight buckets of what was settled; a bucket that leaves the period gives its money back. A hold never leaves
 //!   by itself; when it settles, its cost goes to the bucket that it was reserved in.
 //!
@@ -40,8 +41,27 @@ fn amount_of(word: u64) -> u64 {
     word & AMOUNT_MASK
 }
 
-fn signed(word: u64) -> i64 {
-    ((word << (64 - AMOUNT_BITS)) as i64) >> (64 - AMOUNT_BITS)
+/// A room's word, `epoch: 10 | room: 54`; or, where one room is there for ever, the room alone, to which can be added without a look at it.
+#[derive(Clone, Copy)]
+struct RoomWord {
+    tag_bits: u32,
+}
+
+impl RoomWord {
+    const TAGGED: Self = Self { tag_bits: 64 - AMOUNT_BITS };
+    const ALONE: Self = Self { tag_bits: 0 };
+
+    fn of(self, epoch: u64, room: i64) -> u64 {
+        if self.tag_bits == 0 { room as u64 } else { tagged(epoch, room as u64) }
+    }
+
+    fn is_of(self, word: u64, epoch: u64) -> bool {
+        self.tag_bits == 0 || tag_of(word) == epoch & TAG_MASK
+    }
+
+    fn room(self, word: u64) -> i64 {
+        ((word << self.tag_bits) as i64) >> self.tag_bits
+    }
 }
 
 /// What may be spent in one epoch, and what is left of it.
@@ -59,6 +79,7 @@ struct Settled {
 /// One limit over one period.
 pub(crate) struct Account {
     period: Period,
+    room_word: RoomWord,
     books: Box<[Book]>,
     settled: Box<[Settled]>,
     /// The epoch that reservations are made in; never goes back.
@@ -81,10 +102,15 @@ impl Account {
         };
         // A tag that no present epoch has, so that only `epoch`'s own book is open.
         let other = epoch.wrapping_sub(1);
+        let room_word = if books == 1 { RoomWord::ALONE } else { RoomWord::TAGGED };
         let account = Self {
             period,
+            room_word,
             books: (0..books)
-                .map(|_| Book { room: AtomicU64::new(tagged(other, 0)), limit: AtomicU64::new(limit_nano) })
+                .map(|_| Book {
+                    room: AtomicU64::new(room_word.of(other, 0)),
+                    limit: AtomicU64::new(limit_nano),
+                })
                 .collect(),
             settled: (0..buckets)
                 .map(|_| Settled { nano: AtomicU64::new(tagged(other, 0)), epoch: AtomicU64::new(u64::MAX) })
@@ -119,11 +145,6 @@ impl Account {
 
     fn bucket(&self, epoch: u64) -> &Settled {
         &self.settled[epoch as usize & (self.settled.len() - 1)]
-    }
-
-    /// What the room's word is tagged with: a sliding period has one room for ever.
-    fn room_tag(&self, epoch: u64) -> u64 {
-        if self.is_sliding() { 0 } else { epoch & TAG_MASK }
     }
 
     /// The epoch after a look at the clock's: never an earlier one than before.
@@ -168,7 +189,7 @@ impl Account {
         settled.epoch.store(epoch, Ordering::Release);
         settled.nano.swap(tagged(epoch, 0), Ordering::AcqRel);
         book.limit.store(limit, Ordering::Release);
-        book.room.swap(tagged(self.room_tag(epoch), limit), Ordering::AcqRel);
+        book.room.swap(self.room_word.of(epoch, limit as i64), Ordering::AcqRel);
     }
 
     /// Swaps a sliding period's oldest bucket for a new one, whose money is free again.
@@ -186,7 +207,7 @@ impl Account {
         let mut book = self.book(epoch);
         let mut seen = book.room.load(Ordering::Acquire);
         loop {
-            if tag_of(seen) != self.room_tag(epoch) {
+            if !self.room_word.is_of(seen, epoch) {
                 // It rolled on meanwhile.
                 epoch = self.epoch.load(Ordering::Acquire);
                 book = self.book(epoch);
@@ -194,11 +215,11 @@ impl Account {
                 wait_a_moment();
                 continue;
             }
-            let Some(left) = reserve_from(signed(seen), amount) else {
-                let available_nano = signed(seen).max(0) as u64;
-                return Err(Shortage { needed_nano: amount, available_nano });
+            let room = self.room_word.room(seen);
+            let Some(left) = reserve_from(room, amount) else {
+                return Err(Shortage { needed_nano: amount, available_nano: room.max(0) as u64 });
             };
-            let next = tagged(self.room_tag(epoch), left as u64);
+            let next = self.room_word.of(epoch, left);
             // AcqRel: partner of the other changes of this word; its order is the order of reservations.
             match book.room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(epoch),
@@ -210,11 +231,27 @@ impl Account {
     /// Ends a hold that was made in `epoch` and cost `actual`.
     #[inline]
     pub(crate) fn settle(&self, epoch: u64, held: u64, actual: u64) {
+        if actual <= held && self.period == Period::Lifetime {
+            return self.settle_within(held, actual);
+        }
         if !self.add_room(epoch, held, actual) {
             return self.note_late(actual);
         }
         if actual > 0 && !self.add_settled(epoch, actual, 0) {
             self.missed(epoch, actual);
+        }
+    }
+
+    /// Ends a hold of the one epoch that there is, which cost no more than was held: nothing can be violated, nothing has to be looked at first. What was
+    /// held was in the room, so settled stays below twice the highest limit, and its word has room for that.
+    #[inline]
+    fn settle_within(&self, held: u64, actual: u64) {
+        // AcqRel, both: partners of the looks at them in `try_standing`. The room first: in between the cost counts as held.
+        if held > actual {
+            self.books[0].room.fetch_add(held - actual, Ordering::AcqRel);
+        }
+        if actual > 0 {
+            self.settled[0].nano.fetch_add(actual, Ordering::AcqRel);
         }
     }
 
@@ -252,7 +289,7 @@ impl Account {
 
     /// Room plus `plus` less `minus`; false if `epoch`'s book was given up.
     fn add_room(&self, epoch: u64, plus: u64, minus: u64) -> bool {
-        let tag = self.room_tag(epoch);
+        let word = self.room_word;
         if !self.is_sliding() && self.bucket(epoch).epoch.load(Ordering::Acquire) != epoch {
             return false;
         }
@@ -260,10 +297,10 @@ impl Account {
         let mut seen = room.load(Ordering::Relaxed);
         if plus == minus && !self.is_sliding() {
             // Nothing to change; what is settled in a book that was given up meanwhile is found out there.
-            return tag_of(seen) == tag;
+            return word.is_of(seen, epoch);
         }
-        while tag_of(seen) == tag {
-            let next = tagged(tag, room_after(signed(seen), plus, minus) as u64);
+        while word.is_of(seen, epoch) {
+            let next = word.of(epoch, room_after(word.room(seen), plus, minus));
             match room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -322,7 +359,8 @@ impl Account {
         let settled = self.settled_now(epoch);
         let book = self.book(epoch);
         let limit_nano = book.limit.load(Ordering::Acquire);
-        let used = u64::try_from(limit_nano as i64 - signed(book.room.load(Ordering::Acquire))).unwrap_or(0);
+        let used = u64::try_from(limit_nano as i64 - self.room_word.room(book.room.load(Ordering::Acquire)))
+            .unwrap_or(0);
         Standing { limit_nano, settled_nano: settled.min(used), held_nano: used.saturating_sub(settled) }
     }
 
@@ -336,7 +374,7 @@ impl Account {
         let settled = self.settled_now(epoch);
         let book = self.book(epoch);
         let limit_nano = book.limit.load(Ordering::Acquire);
-        let room = signed(book.room.load(Ordering::Acquire));
+        let room = self.room_word.room(book.room.load(Ordering::Acquire));
         if self.settled_now(epoch) != settled || self.version.load(Ordering::Acquire) != version {
             return None;
         }
@@ -354,7 +392,7 @@ impl Account {
     pub(crate) fn usage(&self, epoch: u64) -> (u64, u64) {
         let book = self.book(self.roll_to(epoch));
         let limit = book.limit.load(Ordering::Relaxed);
-        let room = signed(book.room.load(Ordering::Relaxed)).max(0) as u64;
+        let room = self.room_word.room(book.room.load(Ordering::Relaxed)).max(0) as u64;
         (limit.saturating_sub(room), limit)
     }
 

@@ -141,6 +141,11 @@ impl Core {
     /// The long way: the breaker isn't closed.
     #[inline(never)]
     fn admit(&self) -> Result<Admission, Rejected> {
+        // First what an open breaker is asked most, and as fast as it can be told.
+        if let Some(wait_ms) = self.machine.open_for_ms(|| self.now_ms()) {
+            self.tally(Tally::RejectedOpen, 1);
+            return Err(Rejected::Open { retry_after: Duration::from_millis(wait_ms) });
+        }
         let admitted = self.machine.admit(|| self.now_ms(), |step| self.events.step(step));
         admitted.map_err(|refusal| self.refused(refusal))
     }
@@ -161,6 +166,12 @@ impl Core {
     #[inline]
     pub(crate) fn tally(&self, tally: Tally, by: u64) {
         self.machine.outcomes.total.tally(seat(), tally, by);
+    }
+
+    /// As [`Self::tally`], one after the other.
+    #[inline]
+    pub(crate) fn tally_all<const N: usize>(&self, all: [(Tally, u64); N]) {
+        self.machine.outcomes.total.tally_all(seat(), all);
     }
 
     /// Counts how a call ended. Inlined, so that a plain success is a handful of instructions.
@@ -291,11 +302,15 @@ impl Breaker {
     /// # Cancel safety
     /// Dropping the future counts the call as cancelled: it tells nothing of the dependency, and a probe's place goes to another.
     #[inline]
-    pub async fn call_async<T, E, F>(&self, call: impl FnOnce() -> F) -> Result<T, CallError<E>>
+    pub fn call_async<T, E, F>(
+        &self,
+        call: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T, CallError<E>>>
     where
         F: Future<Output = Result<T, E>>,
     {
-        self.call_judged_async(call, Outcome::of).await
+        // Not a future around a future: each moves its output once more.
+        self.call_judged_async(call, Outcome::of)
     }
 
     /// Awaits what `call` makes, if the breaker lets it; `judge` says what its result means.
@@ -371,7 +386,8 @@ impl Breaker {
     ///
     /// # Errors
     /// Why there is none; nothing is held then.
-    #[inline]
+    // Always, and so below: a permit is 200 bytes, which would be copied from one result to the next.
+    #[inline(always)]
     pub fn try_acquire<'a>(&'a self, request: &Request<'a>) -> Result<Permit<'a>, Rejected> {
         let (scopes, operation) = (Part::Borrowed(request.scopes), Part::Borrowed(request.operation));
         self.acquire(request, Part::Borrowed(&self.core), scopes, operation)
@@ -395,7 +411,7 @@ impl Breaker {
         self.acquire(request, Part::Owned(self.shared()), scopes, operation)
     }
 
-    #[inline]
+    #[inline(always)]
     fn acquire<'a>(
         &self,
         request: &Request<'_>,
@@ -420,7 +436,7 @@ impl Breaker {
                 }
             }
         }
-        core.tally(Tally::Acquired, 1);
+        core.tally_all([(Tally::Acquired, 1), (Tally::Reserved, cost)]);
         Ok(Permit {
             held: Held { core: shared, scopes, operation, tickets, paid },
             admission,
@@ -584,9 +600,6 @@ impl Core {
                     return Err((rejected, cost));
                 }
             }
-        }
-        if cost > 0 {
-            self.tally(Tally::Reserved, cost);
         }
         Ok(cost)
     }

@@ -56,7 +56,8 @@ pub struct Config {
     pub probe_lease: Duration,
     /// A half-open state that hasn't decided after this time opens again; `None`: it waits, and leases still expire.
     pub half_open_max: Option<Duration>,
-    /// So many threads count on a cache line of their own, 64 bytes each; 0 to 64. The others share one. By default as many as processors, at most 4.
+    /// So many threads count on a cache line of their own, 64 bytes each; 0 to 64. The others share one. By default one more than processors, at most 5:
+    /// whoever starts the threads often has a seat, too.
     pub stripes: usize,
     /// The last so many events are kept for [`Breaker::events_since`](crate::Breaker::events_since), 0 to a million; each takes about 48 bytes.
     pub events_kept: usize,
@@ -84,7 +85,7 @@ impl Default for Config {
             probes: 5,
             probe_lease: Duration::from_secs(30),
             half_open_max: None,
-            stripes: processors.min(4),
+            stripes: (processors + 1).min(5),
             events_kept: 64,
             panic_is_failure: true,
             clock: Arc::new(SystemClock::default()),

@@ -157,11 +157,13 @@ pub struct Hold {
 
 impl Hold {
     /// A hold of `held_nano`, at most [`NANO_MAX`], that isn't dispatched.
+    #[inline]
     pub fn new(held_nano: u64) -> Self {
         Self { held_nano: held_nano.min(NANO_MAX), charged_nano: 0, dispatched: false }
     }
 
     /// What is held, in nano-units.
+    #[inline]
     pub fn held_nano(&self) -> u64 {
         self.held_nano
     }
@@ -177,6 +179,7 @@ impl Hold {
     }
 
     /// The call goes out: from now on it costs money, whatever becomes of it.
+    #[inline]
     pub fn dispatch(&mut self) {
         self.dispatched = true;
     }
@@ -192,6 +195,7 @@ impl Hold {
     }
 
     /// What the call costs if it ends like this.
+    #[inline]
     pub fn owed_nano(&self, settlement: Settlement) -> u64 {
         match settlement {
             Settlement::Exact(actual) => actual.min(NANO_MAX),

@@ -127,6 +127,17 @@ impl Machine {
         word.is_closed().then_some(Admission { word, lease: Lease::NONE })
     }
 
+    /// How long an open breaker still is open; nothing if it isn't, or if its time is over.
+    #[inline]
+    pub(crate) fn open_for_ms(&self, now_ms: impl Fn() -> u64) -> Option<u64> {
+        let word = self.word();
+        if word.state() != State::Open {
+            return None;
+        }
+        let wait_ms = word.remaining_ms(now_ms());
+        (wait_ms > 0).then_some(wait_ms)
+    }
+
     /// Lets a call pass or not. `now_ms` is asked only when the breaker isn't closed; `told` hears of each edge that this call makes.
     #[inline]
     pub(crate) fn admit(&self, now_ms: impl Fn() -> u64, told: impl Fn(Step)) -> Result<Admission, Refusal> {

@@ -73,12 +73,21 @@ impl Total {
     /// Adds to a tally.
     #[inline]
     pub(crate) fn tally(&self, seat: usize, tally: Tally, by: u64) {
-        let word = &self.stripes[seat.min(self.seats)].tallies[tally as usize];
-        // Relaxed: a number of its own.
-        if seat < self.seats {
-            word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-        } else {
-            word.fetch_add(by, Ordering::Relaxed);
+        self.tally_all(seat, [(tally, by)]);
+    }
+
+    /// Adds to tallies, one after the other.
+    #[inline]
+    pub(crate) fn tally_all<const N: usize>(&self, seat: usize, all: [(Tally, u64); N]) {
+        let stripe = &self.stripes[seat.min(self.seats)];
+        for (tally, by) in all {
+            let word = &stripe.tallies[tally as usize];
+            // Relaxed: a number of its own.
+            if seat < self.seats {
+                word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+            } else if by > 0 {
+                word.fetch_add(by, Ordering::Relaxed);
+            }
         }
     }
 

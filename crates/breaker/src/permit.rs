@@ -174,6 +174,7 @@ impl Permit<'_> {
     }
 
     /// The call goes out: from here on it is charged even if nobody hears of it again. Call it right before the request is sent.
+    #[inline]
     pub fn dispatched(&mut self) {
         self.hold.dispatch();
     }
@@ -195,7 +196,8 @@ impl Permit<'_> {
     }
 
     /// Ends the call: how it went, and what it cost.
-    #[inline]
+    // Always: a permit is 200 bytes, which would be copied for the call.
+    #[inline(always)]
     pub fn settle(mut self, outcome: Outcome, settlement: Settlement) -> Ended {
         self.end(outcome.end(), settlement)
     }
@@ -221,23 +223,24 @@ impl Permit<'_> {
         let core = &*self.held.core;
         let (end, recorded) = core.conclude(self.admission, end, self.started_ns);
         let cost_nano = self.pay(settlement);
-        core.tally(Tally::Ended, 1);
         Ended { end, counted: recorded == Recorded::Counted, cost_nano }
     }
 
+    /// Settles what it cost, and counts its end.
     #[inline]
     fn pay(&self, settlement: Settlement) -> u64 {
         let held = self.hold.held_nano();
         let actual = self.hold.owed_nano(settlement);
-        let counters = &self.held.core.counters;
         if held > 0 || actual > 0 {
             self.held.settle(held, actual);
-            self.held.core.tally(Tally::Actual, actual);
-            if held > actual {
-                self.held.core.tally(Tally::Released, held - actual);
-            } else if actual > held {
-                add(&counters.overrun_nano, actual - held);
+            if actual > held {
+                add(&self.held.core.counters.overrun_nano, actual - held);
             }
+            let released = held.saturating_sub(actual);
+            let tallies = [(Tally::Actual, actual), (Tally::Released, released), (Tally::Ended, 1)];
+            self.held.core.tally_all(tallies);
+        } else {
+            self.held.core.tally(Tally::Ended, 1);
         }
         if let (Settlement::Exact(actual), Some(estimator)) = (settlement, self.held.core.estimator())
             && !self.held.operation.is_empty()

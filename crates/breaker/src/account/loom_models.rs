@@ -101,6 +101,24 @@ fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
     seen.all_of(&["true", "false"]);
 }
 
+/// A hold that cost no more than was held is settled by additions that look at nothing.
+#[test]
+fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
+    model(|| {
+        let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
+        let first = account.reserve(3, 0).unwrap();
+        let second = account.reserve(4, 0).unwrap();
+        let (one, other) = (Arc::clone(&account), Arc::clone(&account));
+        let settle = thread::spawn(move || one.settle(first, 3, 1));
+        let lower = thread::spawn(move || other.set_limit(8, 0));
+        account.settle(second, 4, 2);
+        settle.join().unwrap();
+        lower.join().unwrap();
+        assert_rest(&account, 0, 3);
+        assert_eq!(account.standing(0).free_nano(), 5);
+    });
+}
+
 #[test]
 fn loom_a_settlement_beside_a_rollover_lands_in_its_own_epoch() {
     let seen = Seen::default();

@@ -137,7 +137,7 @@ fn a_bill_that_comes_later_corrects_its_own_epoch() {
     assert_eq!(account.standing(6), Standing::new(100));
     account.correct(ticket, 20, 70);
     assert_eq!(amount_of(account.bucket(5).nano.load(Ordering::Acquire)), 70);
-    assert_eq!(signed(account.book(5).room.load(Ordering::Acquire)), 30);
+    assert_eq!(account.room_word.room(account.book(5).room.load(Ordering::Acquire)), 30);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn amounts_at_the_bounds_never_wrap() {
     account.settle(ticket, 0, NANO_MAX);
     account.settle(ticket, 0, NANO_MAX);
     assert!(account.reserve(0, 0).is_err(), "over every limit, and said to be");
-    assert_eq!(signed(account.book(0).room.load(Ordering::Acquire)), -(NANO_MAX as i64) - 1);
+    assert_eq!(account.room_word.room(account.book(0).room.load(Ordering::Acquire)), -(NANO_MAX as i64) - 1);
     let nothing = Account::new(Period::Lifetime, 0, 0);
     assert!(nothing.reserve(1, 0).is_err() && nothing.reserve(0, 0).is_ok());
 }
