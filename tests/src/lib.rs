@@ -7,7 +7,9 @@
 
 mod at_once;
 pub mod backend;
+pub mod breaker;
 pub mod corpus;
+pub mod documents;
 mod filled;
 pub mod index;
 pub mod memory;
@@ -17,7 +19,7 @@ use steadfast_stress::Suite;
 
 /// All suites, on the embedded store.
 pub fn suites() -> Vec<Suite> {
-    vec![memory::suite(), index::suite()]
+    vec![memory::suite(), index::suite(), breaker::suite(), documents::suite()]
 }
 
 /// Compiles the example of the project's README.

@@ -37,9 +37,9 @@ const BENCHES: &[Bench] = &[
         name: "peers",
         program: Program::Parts {
             package: "steadfast-peers",
-            parts: &["breaker", "metrics", "text", "vector"],
+            parts: &["breaker", "metrics", "pool", "text", "vector"],
         },
-        about: "`breaker`, `metrics`, `text` or `vector`: the parts against other people's crates",
+        about: "`breaker`, `metrics`, `pool`, `text` or `vector`: the parts against other people's crates",
     },
 ];
 

@@ -7,6 +7,8 @@
 mod breaker;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "pool")]
+mod pool;
 #[cfg(feature = "text")]
 mod text;
 #[cfg(feature = "vector")]
@@ -26,6 +28,8 @@ const PARTS: &[Part] = &[
         "recording against prometheus, prometheus-client, metrics, hdrhistogram and histogram",
         metrics::run,
     ),
+    #[cfg(feature = "pool")]
+    ("pool", "checking out and back against deadpool, bb8, r2d2, mobc and tokio's semaphore", pool::run),
     #[cfg(feature = "text")]
     ("text", "BM25 against tantivy and SQLite's FTS5", text::run),
     #[cfg(feature = "vector")]

@@ -1,0 +1,121 @@
+//! A resource that somebody has.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::manager::Manager;
+use crate::shared::Shared;
+use crate::slots::Tag;
+
+/// A resource from a [`Pool`](crate::Pool), for as long as this lives. Dropping it gives the resource back, on any thread, with or without a runtime.
+///
+/// What is dropped by a panic isn't pooled again: nobody knows in the middle of what it was.
+#[must_use = "dropping it gives the resource back"]
+pub struct Pooled<M: Manager> {
+    shared: Arc<Shared<M>>,
+    /// Some until it is dropped or detached.
+    resource: Option<M::Resource>,
+    tag: Tag,
+    /// Whether it must not be pooled again.
+    suspect: bool,
+    #[cfg(feature = "metrics")]
+    since: u64,
+}
+
+impl<M: Manager> Pooled<M> {
+    #[inline]
+    pub(crate) fn new(shared: Arc<Shared<M>>, resource: M::Resource, tag: Tag, suspect: bool) -> Self {
+        #[cfg(feature = "metrics")]
+        let since = if shared.config.metrics.is_some() { shared.now() } else { 0 };
+        Self {
+            shared,
+            resource: Some(resource),
+            tag,
+            suspect,
+            #[cfg(feature = "metrics")]
+            since,
+        }
+    }
+
+    /// Takes the resource out of the pool for good. The pool may make another one in its place.
+    #[expect(clippy::missing_panics_doc, reason = "a guard has its resource until it is dropped or detached")]
+    pub fn detach(mut self) -> M::Resource {
+        let resource = self.resource.take();
+        self.shared.slots.discard(self.tag.slot, true);
+        resource.expect("a guard has its resource until it is dropped or detached")
+    }
+
+    /// Says that the resource is broken: it is dropped instead of pooled.
+    pub fn mark_broken(&mut self) {
+        self.suspect = true;
+    }
+
+    /// How long ago the resource was made.
+    pub fn age(&self) -> Duration {
+        Duration::from_nanos(self.shared.now().saturating_sub(self.tag.born))
+    }
+
+    pub(crate) fn trust(&mut self) {
+        self.suspect = false;
+    }
+
+    /// The resource and its tag, for who brings them back; else it is dropped.
+    pub(crate) fn take_if(mut self, kept: bool) -> Option<(M::Resource, Tag)> {
+        let resource = if kept { self.resource.take() } else { None };
+        resource.map(|resource| (resource, self.tag))
+    }
+}
+
+impl<M: Manager> Deref for Pooled<M> {
+    type Target = M::Resource;
+
+    #[inline]
+    fn deref(&self) -> &M::Resource {
+        self.resource.as_ref().expect("a guard has its resource until it is dropped or detached")
+    }
+}
+
+impl<M: Manager> DerefMut for Pooled<M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Resource {
+        self.resource.as_mut().expect("a guard has its resource until it is dropped or detached")
+    }
+}
+
+/// Frees a slot, whatever panics before.
+struct Free<'a, M: Manager>(&'a Shared<M>, u32);
+
+impl<M: Manager> Drop for Free<'_, M> {
+    fn drop(&mut self) {
+        self.0.slots.discard(self.1, false);
+    }
+}
+
+impl<M: Manager> Drop for Pooled<M> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut resource) = self.resource.take() else { return };
+        let shared = &*self.shared;
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &shared.config.metrics {
+            metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));
+        }
+        let free = Free(shared, self.tag.slot);
+        if self.suspect || std::thread::panicking() || shared.manager.has_broken(&mut resource) {
+            // First the resource, then its slot: the other side may count, too.
+            drop(resource);
+            drop(free);
+            return;
+        }
+        std::mem::forget(free);
+        shared.slots.put(resource, self.tag, &|| shared.now());
+    }
+}
+
+impl<M: Manager<Resource: fmt::Debug>> fmt::Debug for Pooled<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pooled").field(&self.resource).finish()
+    }
+}

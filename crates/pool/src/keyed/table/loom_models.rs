@@ -1,0 +1,160 @@
+//! Models of the table: one dial an address, nothing of a removed generation, a drain that ends exactly when the last user is gone.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::{Arc as Plain, Mutex as PlainMutex};
+
+use loom::future::block_on;
+use loom::thread;
+
+use super::*;
+
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(run);
+}
+
+/// What all interleavings of a model came to.
+#[derive(Clone, Default)]
+struct Seen(Plain<PlainMutex<HashSet<String>>>);
+
+impl Seen {
+    fn note(&self, what: impl ToString) {
+        self.0.lock().unwrap().insert(what.to_string());
+    }
+
+    #[track_caller]
+    fn all_of(&self, expected: &[&str]) {
+        let seen = self.0.lock().unwrap();
+        for what in expected {
+            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
+        }
+    }
+}
+
+type Model = Table<u64, &'static str>;
+
+/// A connection to `a`, whose value is its generation; whoever has the order dials at once. The second part: whether it was waited for.
+fn get(table: &Model) -> Option<(Arc<Live<u64, &'static str>>, bool)> {
+    let mut waited = false;
+    loop {
+        match table.look_up("a", true) {
+            Found::Live(live) => return Some((live, waited)),
+            Found::Wait(event, order) => {
+                if let Some(order) = order {
+                    let _ = table.dialled(&order, order.generation);
+                    continue;
+                }
+                waited = true;
+                let mut seat = Seat::new();
+                block_on(poll_fn(|context| event.poll(&mut seat, context.waker())));
+            }
+            Found::Failing(..) | Found::Unknown | Found::Closed => return None,
+        }
+    }
+}
+
+#[test]
+fn loom_one_dial_serves_all() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let table = Arc::new(Model::new());
+        table.add("a");
+        let spawn = || {
+            let table = Arc::clone(&table);
+            thread::spawn(move || get(&table).expect("it is there"))
+        };
+        let (one, two) = (spawn(), spawn());
+        let (three, waited) = get(&table).expect("it is there");
+        let one = one.join().unwrap();
+        let two = two.join().unwrap();
+        assert!(Arc::ptr_eq(&one.0, &two.0) && Arc::ptr_eq(&one.0, &three), "P7: one connection an address");
+        let (status, totals) = table.status();
+        assert_eq!((totals.dials, totals.dialling, status[0].in_flight), (1, 0, 3));
+        noted.note(if waited || one.1 || two.1 { "waited" } else { "at once" });
+    });
+    seen.all_of(&["waited", "at once"]);
+}
+
+#[test]
+fn loom_nothing_of_a_removed_generation_is_handed_out() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let table = Arc::new(Model::new());
+        table.add("a");
+        let others = Arc::clone(&table);
+        let asks = thread::spawn(move || get(&others).map(|(live, _)| live.generation));
+        drop(table.remove("a").expect("it is there"));
+        // From here on it is unknown, whatever the other one is doing.
+        assert!(matches!(table.look_up("a", true), Found::Unknown), "P7: handed out after the removal");
+        assert_eq!(table.add("a"), Some(Ok(2)));
+        let mine = get(&table).expect("it is there").0;
+        assert_eq!((mine.generation, mine.connection), (2, 2), "P7: a dial of the old generation got in");
+        let theirs = asks.join().unwrap();
+        noted.note(format!("{theirs:?}"));
+    });
+    seen.all_of(&["Some(1)", "Some(2)", "None"]);
+}
+
+#[test]
+fn loom_a_late_dial_of_a_removed_generation_goes_nowhere() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let table = Arc::new(Model::new());
+        table.add("a");
+        let Found::Wait(_, Some(order)) = table.look_up("a", true) else { panic!("it is cold") };
+        let others = Arc::clone(&table);
+        let late = thread::spawn(move || others.dialled(&order, 1).is_ok());
+        drop(table.remove("a"));
+        table.add("a");
+        let mine = get(&table).expect("it is there").0;
+        assert_eq!((mine.generation, mine.connection), (2, 2));
+        noted.note(if late.join().unwrap() { "in time" } else { "late" });
+        assert_eq!(table.status().1.dialling, 0);
+    });
+    seen.all_of(&["in time", "late"]);
+}
+
+#[test]
+fn loom_a_drain_ends_with_the_last_user() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(move || {
+        let table = Arc::new(Model::new());
+        table.add("a");
+        let (held, _) = get(&table).expect("it is there");
+        let used = Plain::new(PlainMutex::new(true));
+        let still = Plain::clone(&used);
+        let user = thread::spawn(move || {
+            *still.lock().unwrap() = false;
+            drop(held);
+        });
+        let Removed { live, gone, .. } = table.remove("a").expect("it is there");
+        drop(live);
+        let gone = gone.expect("it was connected");
+        noted.note(if *used.lock().unwrap() { "in use" } else { "unused" });
+        let mut seat = Seat::new();
+        block_on(poll_fn(|context| gone.poll(&mut seat, context.waker())));
+        assert!(!*used.lock().unwrap(), "drained while it was used");
+        user.join().unwrap();
+    });
+    seen.all_of(&["in use", "unused"]);
+}
+
+#[test]
+fn loom_an_abandoned_order_goes_to_another() {
+    model(move || {
+        let table = Arc::new(Model::new());
+        table.add("a");
+        let Found::Wait(_, Some(order)) = table.look_up("a", true) else { panic!("it is cold") };
+        let others = Arc::clone(&table);
+        let asks = thread::spawn(move || get(&others).expect("it is there").0.generation);
+        table.abandoned(&order);
+        assert_eq!(asks.join().unwrap(), 1);
+        assert_eq!(table.status().1.dials, 2);
+    });
+}

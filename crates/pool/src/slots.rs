@@ -1,0 +1,768 @@
+//! The kernel of the pool for exclusive resources: slots, who waits for one, and what was counted. No runtime, no I/O, no clock of its own.
+//!
+//! One lock guards all of it, so every look sees one committed state, in which
+//!
+//! - size = idle + in use + connecting, and size ≤ max unless max was lowered since;
+//! - started = ok + error + timeout + cancelled + waiting;
+//! - nobody waits while a resource is idle: what comes back goes to the first in the queue, by hand, so that nobody can overtake;
+//! - if somebody waits and there is room, a dial is under way, or the keeper has been called, or waits for the end of a back-off.
+//!
+//! Under the lock nothing runs that isn't in this folder: wakers are woken, and cloned, resources are dropped, and managers are asked outside. What a critical section leaves
+//! to be done is collected in [`After`].
+//!
+//! A slot is at one [`Place`] at a time. Who takes it off `Idle` or `Connecting` has to bring it back exactly once; the shell does so by RAII.
+
+#[cfg(all(test, steadfast_loom))]
+mod loom_models;
+mod queue;
+mod state;
+
+use std::panic::Location;
+use std::task::Waker;
+
+use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
+pub(crate) use queue::{Key, Wait};
+use queue::{Look, Queue};
+use state::{After, Dials, Keeper, State};
+
+/// Nanoseconds since the pool was made.
+pub(crate) type Nanos = u64;
+
+/// Keepers that are so late aren't looked after by their runtime any more.
+const KEEPER_LATE: Nanos = 1_000_000_000;
+/// How often the time is refreshed while the pool is in use.
+pub(crate) const TICK: Nanos = 100_000_000;
+/// After so many requests the clock is read in any case.
+const CLOCK_EVERY: u64 = 1024;
+/// Holders that a timeout names.
+pub(crate) const HOLDERS_TOLD: usize = 3;
+
+/// What the kernel is told at the beginning; durations, `Nanos::MAX` for none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) max: usize,
+    pub(crate) idle_min: usize,
+    pub(crate) idle_timeout: Nanos,
+    pub(crate) check_after: Nanos,
+}
+
+/// A slot's number with its resource's dates. It goes with the resource wherever that goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag {
+    pub(crate) slot: u32,
+    pub(crate) born: Nanos,
+    pub(crate) expires: Nanos,
+    pub(crate) used: Nanos,
+}
+
+/// Where a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Free,
+    Connecting,
+    Idle,
+    /// Its resource is being dropped. Counts as in use: the other side may count it, too.
+    Closing,
+    InUse {
+        since: Nanos,
+        at: &'static Location<'static>,
+    },
+}
+
+/// Who has had a resource, since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) held: Nanos,
+    pub(crate) at: &'static Location<'static>,
+}
+
+/// What a waiter knows when its time is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Expired<F> {
+    pub(crate) waited: Nanos,
+    pub(crate) dialling: Nanos,
+    pub(crate) position: usize,
+    pub(crate) dials: usize,
+    pub(crate) backing_off: bool,
+    pub(crate) last_failure: Option<F>,
+    pub(crate) holders: Vec<Held>,
+    pub(crate) counts: Counts,
+}
+
+/// What a waiter gets.
+pub(crate) enum Grant<T, F> {
+    Resource(T, Tag),
+    Failed(F),
+    TimedOut(Box<Expired<F>>),
+    Closed,
+}
+
+/// How a request for a resource stands.
+pub(crate) enum Taken<T, F> {
+    /// The request was counted as ok. With `check`, it still waits, for the shell's check.
+    Got {
+        value: T,
+        tag: Tag,
+        check: bool,
+        wait: Option<Wait>,
+    },
+    Queued(Key),
+    Ended(Grant<T, F>),
+    /// Would have to queue, but brought no waker. Neither is made under the lock.
+    NeedsPatience,
+}
+
+/// The answer to a request.
+pub(crate) struct Requested<T, F> {
+    pub(crate) taken: Taken<T, F>,
+    /// A slot to dial for at once.
+    pub(crate) dial: Option<u32>,
+    /// Whether [`Slots::keeper_needed`] should be asked.
+    pub(crate) keeper_missing: bool,
+}
+
+/// What a look at one's place in the queue shows.
+pub(crate) enum Looked<T, F> {
+    Waiting { keeper_missing: bool },
+    Done(Taken<T, F>),
+}
+
+/// How many of what, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) max: usize,
+    pub(crate) size: usize,
+    pub(crate) idle: usize,
+    pub(crate) in_use: usize,
+    pub(crate) connecting: usize,
+    pub(crate) queued: usize,
+    pub(crate) closed: bool,
+    pub(crate) tally: Tally,
+}
+
+/// What was counted since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) started: u64,
+    pub(crate) ok: u64,
+    pub(crate) error: u64,
+    pub(crate) timeout: u64,
+    pub(crate) cancelled: u64,
+    /// Started and not ended.
+    pub(crate) waiting: u64,
+    pub(crate) dials: u64,
+    pub(crate) dial_failures: u64,
+    pub(crate) retired: u64,
+    pub(crate) detached: u64,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Ok,
+    Error,
+    Timeout,
+    Cancelled,
+}
+
+/// What the keeper is to do.
+pub(crate) struct Plan {
+    /// Another keeper took over, or it isn't needed any more.
+    pub(crate) ends: bool,
+    /// Slots to dial for.
+    pub(crate) dials: Vec<u32>,
+    /// When to come again at the latest.
+    pub(crate) next: Nanos,
+}
+
+/// The kernel.
+pub(crate) struct Slots<T, F> {
+    state: Mutex<State<T, F>>,
+    /// How many were idle when the lock was last let go: a hint whether a waker will be needed. Relaxed: who is misled only does more.
+    idle_hint: AtomicUsize,
+}
+
+/// A resource on its way out.
+struct Doomed<'a, T, F: Clone> {
+    slots: &'a Slots<T, F>,
+    slot: u32,
+    value: Option<T>,
+}
+
+impl<T, F: Clone> Drop for Doomed<'_, T, F> {
+    fn drop(&mut self) {
+        let freed = Freed { slots: self.slots, slot: self.slot };
+        drop(self.value.take());
+        drop(freed);
+    }
+}
+
+/// A slot that is free from the moment that this is dropped.
+struct Freed<'a, T, F: Clone> {
+    slots: &'a Slots<T, F>,
+    slot: u32,
+}
+
+impl<T, F: Clone> Drop for Freed<'_, T, F> {
+    fn drop(&mut self) {
+        self.slots.change(|state, after| {
+            state.leave_use(self.slot);
+            state.vacate(self.slot, after);
+        });
+    }
+}
+
+/// A way to ask for the time: only the shell has a clock.
+pub(crate) trait Now {
+    fn now(&self) -> Nanos;
+}
+
+impl<F: Fn() -> Nanos> Now for F {
+    fn now(&self) -> Nanos {
+        self()
+    }
+}
+
+impl<T, F: Clone> Slots<T, F> {
+    pub(crate) fn new(rules: Rules) -> Self {
+        let state = State {
+            rules,
+            closed: false,
+            now: 0,
+            ticking: false,
+            touched: false,
+            idle: Vec::new(),
+            in_use: 0,
+            connecting: 0,
+            size: 0,
+            places: Vec::new(),
+            free: Vec::new(),
+            queue: Queue::new(),
+            next_ticket: 0,
+            dials: Dials { failures: 0, retry_at: 0, last_failure: None, busy: 0, busy_since: 0 },
+            keeper: Keeper { alive: 0, last: 0, called: false, waker: None, next: 0 },
+            drains: Vec::new(),
+            watchers: Vec::new(),
+            tally: Tally::default(),
+            ceiling: rules.max,
+        };
+        Self { state: Mutex::new(state), idle_hint: AtomicUsize::new(0) }
+    }
+
+    /// Changes the state under the lock, then does what is left to do.
+    #[inline]
+    fn change<R>(&self, change: impl FnOnce(&mut State<T, F>, &mut After<T>) -> R) -> R {
+        let mut after = After::nothing();
+        let mut state = lock(&self.state);
+        let result = change(&mut state, &mut after);
+        self.committed(&state);
+        drop(state);
+        // First the wakers: what is dropped may take its time, or panic.
+        if let Some(waker) = after.wake {
+            waker.wake();
+        }
+        after.wake_more.into_iter().for_each(Waker::wake);
+        if let Some(doomed) = after.doomed {
+            self.drop_all(doomed, after.doomed_more);
+        }
+        result
+    }
+
+    /// Drops resources, then frees their slots, also if dropping panics.
+    #[cold]
+    fn drop_all(&self, first: (T, u32), more: Vec<(T, u32)>) {
+        let all = std::iter::once(first).chain(more).map(|(value, slot)| Doomed {
+            slots: self,
+            slot,
+            value: Some(value),
+        });
+        // Together, so that a panic of one doesn't keep the others' slots.
+        drop(all.collect::<Vec<_>>());
+    }
+
+    /// Whether a request will probably have to wait.
+    #[inline]
+    pub(crate) fn looks_busy(&self) -> bool {
+        self.idle_hint.load(Ordering::Relaxed) == 0
+    }
+
+    /// The short way to an idle resource, when nothing else is to be considered: the keeper ticks, and the one used last is neither too old nor to be checked.
+    #[inline]
+    pub(crate) fn take_at_once(&self, at: &'static Location<'static>) -> Option<(T, Tag)> {
+        if self.looks_busy() {
+            return None;
+        }
+        let mut state = lock(&self.state);
+        let now = state.now;
+        let (_, tag) = state.idle.last()?;
+        let plain = tag.expires > now && now.saturating_sub(tag.used) < state.rules.check_after;
+        if !plain || !state.ticking || state.tally.started.is_multiple_of(CLOCK_EVERY) {
+            return None;
+        }
+        let taken = state.idle.pop();
+        if let Some((_, tag)) = &taken {
+            state.places[tag.slot as usize] = Place::InUse { since: now, at };
+            state.touched = true;
+            state.in_use += 1;
+            state.tally.started += 1;
+            state.tally.ok += 1;
+            self.committed(&state);
+        }
+        taken
+    }
+
+    /// The short way back, when nothing else is to be considered: to the first who waits, or to the idle ones.
+    #[inline]
+    fn put_at_once(&self, value: T, tag: Tag) -> Result<(), (T, Tag)> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let plain = tag.expires > state.now && state.size <= state.rules.max;
+        if !plain || !state.ticking || state.closed {
+            return Err((value, tag));
+        }
+        state.leave_use(tag.slot);
+        state.touched = true;
+        let tag = Tag { used: state.now, ..tag };
+        let Some(wait) = state.queue.first() else {
+            state.places[tag.slot as usize] = Place::Idle;
+            state.idle.push((value, tag));
+            self.committed(state);
+            return Ok(());
+        };
+        state.places[tag.slot as usize] = Place::InUse { since: state.now, at: wait.at };
+        state.in_use += 1;
+        let waker = state.queue.grant_first(Grant::Resource(value, tag));
+        self.committed(state);
+        drop(guard);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Every change ends with this.
+    #[inline]
+    fn committed(&self, state: &State<T, F>) {
+        self.idle_hint.store(state.idle.len(), Ordering::Relaxed);
+        if cfg!(any(debug_assertions, steadfast_loom)) {
+            state.assert_sound();
+        }
+    }
+
+    /// A new request: an idle resource, or a place in the queue if it has the time, and the patience: its waker, and when it came; a dial to begin with it, if one is due.
+    #[inline]
+    pub(crate) fn request(
+        &self,
+        patience: &mut Option<(Waker, Nanos)>,
+        timeout: Nanos,
+        at: &'static Location<'static>,
+        clock: &impl Now,
+    ) -> Requested<T, F> {
+        self.change(|state, after| {
+            if state.closed {
+                state.tally.started += 1;
+                state.tally.error += 1;
+                let taken = Taken::Ended(Grant::Closed);
+                return Requested { taken, dial: None, keeper_missing: false };
+            }
+            let keeper_missing = state.touch(clock, after);
+            if let Some((value, tag)) = state.take_idle(at, after) {
+                let check = state.now.saturating_sub(tag.used) >= state.rules.check_after;
+                state.tally.started += 1;
+                if check {
+                    state.tally.waiting += 1;
+                } else {
+                    state.tally.ok += 1;
+                }
+                let taken = Taken::Got { value, tag, check, wait: None };
+                return Requested { taken, dial: None, keeper_missing };
+            }
+            if timeout > 0 && patience.is_none() {
+                return Requested { taken: Taken::NeedsPatience, dial: None, keeper_missing };
+            }
+            let (waker, now) =
+                patience.take().map_or_else(|| (None, clock.now()), |(waker, now)| (Some(waker), now));
+            state.enqueue(waker, timeout, at, now, after)
+        })
+    }
+
+    /// Takes an idle resource without a check, or nothing. `again` if the one before was broken.
+    pub(crate) fn request_at_once(
+        &self,
+        again: bool,
+        at: &'static Location<'static>,
+        clock: &impl Now,
+    ) -> Result<(T, Tag), Box<Counts>> {
+        self.change(|state, after| {
+            if !again {
+                state.tally.started += 1;
+                state.tally.waiting += 1;
+            }
+            if !state.closed {
+                state.touch(clock, after);
+                if let Some(taken) = state.take_idle(at, after) {
+                    return Ok(taken);
+                }
+            }
+            state.end(End::Error);
+            Err(Box::new(state.counts()))
+        })
+    }
+
+    /// A request whose resource turned out to be bad goes back to where it was in the queue. It still has that resource: when it
+    /// drops it, the room is noticed, and nobody has got in between.
+    pub(crate) fn requeue(&self, wait: Wait, waker: Waker, now: Nanos) -> Requested<T, F> {
+        self.change(|state, after| {
+            state.now = state.now.max(now);
+            let ended = |taken| Requested { taken, dial: None, keeper_missing: false };
+            if state.closed {
+                return ended(state.conclude(Grant::Closed, wait));
+            }
+            // Others may have become idle meanwhile: then nobody waits, and it is this one's turn.
+            if let Some((value, tag)) = state.take_idle(wait.at, after) {
+                return ended(state.conclude(Grant::Resource(value, tag), wait));
+            }
+            let key = state.queue.enter(wait, waker);
+            let dial = state.begin_dial(now);
+            state.announce(wait.deadline, after);
+            Requested { taken: Taken::Queued(key), dial, keeper_missing: state.keeper.alive == 0 }
+        })
+    }
+
+    /// A ticket for a request that was served at once and has to wait after all: behind everybody who is waiting.
+    pub(crate) fn wait_of(&self, timeout: Nanos, at: &'static Location<'static>, now: Nanos) -> Wait {
+        self.change(|state, _| {
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            let dial_mark = state.dial_clock(now);
+            Wait { ticket, since: now, deadline: now.saturating_add(timeout), dial_mark, at }
+        })
+    }
+
+    /// What became of a place in the queue. A grant that isn't a resource to check ends the request.
+    pub(crate) fn look(&self, key: &Key, waker: &Waker) -> Looked<T, F> {
+        {
+            let mut state = lock(&self.state);
+            match state.queue.look(key, waker) {
+                Look::Waiting => return Looked::Waiting { keeper_missing: state.keeper.alive == 0 },
+                Look::Granted(grant, wait) => return Looked::Done(state.conclude(grant, wait)),
+                Look::WakerChanged => {}
+            }
+        }
+        // Cloning may run anything, so not under the lock.
+        let fresh = waker.clone();
+        let mut state = lock(&self.state);
+        let (looked, old) = match state.queue.look(key, waker) {
+            Look::Granted(grant, wait) => (Looked::Done(state.conclude(grant, wait)), Some(fresh)),
+            Look::Waiting | Look::WakerChanged => {
+                let keeper_missing = state.keeper.alive == 0;
+                (Looked::Waiting { keeper_missing }, state.queue.set_waker(key, fresh))
+            }
+        };
+        drop(state);
+        drop(old);
+        looked
+    }
+
+    /// Gives up a place in the queue, also when the grant has come already: what it is goes to the next.
+    pub(crate) fn cancel(&self, key: &Key) {
+        let dropped = self.change(|state, after| match state.queue.leave(key) {
+            Ok(grant) => {
+                state.end(End::Cancelled);
+                if let Grant::Resource(value, tag) = grant {
+                    state.leave_use(tag.slot);
+                    state.offer(value, tag, after);
+                    return None;
+                }
+                Some(Err(grant))
+            }
+            Err(waker) => {
+                state.end(End::Cancelled);
+                Some(Ok(waker))
+            }
+        });
+        drop(dropped);
+    }
+
+    /// A resource comes back.
+    #[inline]
+    pub(crate) fn put(&self, value: T, tag: Tag, clock: &impl Now) {
+        if let Err((value, tag)) = self.put_at_once(value, tag) {
+            self.put_with_care(value, tag, clock);
+        }
+    }
+
+    #[cold]
+    fn put_with_care(&self, value: T, tag: Tag, clock: &impl Now) {
+        self.change(|state, after| {
+            state.touch(clock, after);
+            state.leave_use(tag.slot);
+            let tag = Tag { used: state.now, ..tag };
+            state.offer(value, tag, after);
+        });
+    }
+
+    /// A resource was taken and isn't used, as by a request that gave up in its check: its slot comes back empty.
+    pub(crate) fn discard(&self, slot: u32, detached: bool) {
+        self.change(|state, after| {
+            state.leave_use(slot);
+            if detached {
+                state.tally.detached += 1;
+            } else {
+                state.tally.retired += 1;
+            }
+            state.vacate(slot, after);
+        });
+    }
+
+    /// Ends a request that was checking.
+    pub(crate) fn end_check(&self, end: End) {
+        self.change(|state, _| state.end(end));
+    }
+
+    /// What a request knows whose time ran out while its resource was checked.
+    pub(crate) fn autopsy(&self, wait: &Wait, now: Nanos) -> Expired<F> {
+        self.change(|state, _| state.expired(now, &state.holders(now), 0, wait))
+    }
+
+    /// A dial came to a resource.
+    pub(crate) fn dialled(&self, slot: u32, value: T, expires: Nanos, now: Nanos) {
+        self.change(|state, after| {
+            state.now = state.now.max(now);
+            state.end_dial(now);
+            state.dials.failures = 0;
+            state.dials.retry_at = 0;
+            after.wake_more.append(&mut state.watchers);
+            state.offer(value, Tag { slot, born: now, expires, used: now }, after);
+            if state.wants_dial() {
+                state.call_keeper(after);
+            }
+        });
+    }
+
+    /// A dial came to nothing: back-off as `delay` says for so many failures in a row. If it makes no sense to try again, who waits is told.
+    pub(crate) fn dial_failed(
+        &self,
+        slot: u32,
+        failure: F,
+        retryable: bool,
+        now: Nanos,
+        delay: impl FnOnce(u32) -> Nanos,
+    ) {
+        // Random numbers and powers need no lock; a failure that comes in between only makes the delay a step shorter.
+        let failures = lock(&self.state).dials.failures.saturating_add(1);
+        let retry_at = now.saturating_add(delay(failures));
+        let last = self.change(|state, after| {
+            state.now = state.now.max(now);
+            state.end_dial(now);
+            state.dials.failures = state.dials.failures.max(failures);
+            state.dials.retry_at = state.dials.retry_at.max(retry_at);
+            state.tally.dial_failures += 1;
+            if !retryable && state.queue.waiting() > 0 {
+                // While others have resources that may come back, only the first one is told.
+                let all = state.in_use == 0;
+                let first = state.queue.first().map(|wait| wait.ticket);
+                let chosen = |wait: &Wait| all || Some(wait.ticket) == first;
+                state.queue.grant_where(chosen, |_, _| Grant::Failed(failure.clone()), &mut after.wake_more);
+            }
+            let last = state.dials.last_failure.replace(failure);
+            state.vacate(slot, after);
+            last
+        });
+        drop(last);
+    }
+
+    /// A slot that was reserved for a dial that won't be made.
+    pub(crate) fn dial_dropped(&self, slot: u32, now: Nanos) {
+        self.change(|state, after| {
+            state.end_dial(now);
+            state.tally.dial_failures += 1;
+            state.vacate(slot, after);
+        });
+    }
+
+    /// Whether the keeper is missing, or so late that it must be stuck. Then the caller's is the next, under the number returned.
+    pub(crate) fn keeper_needed(&self, now: Nanos) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let late = state.keeper.next.saturating_add(KEEPER_LATE) < now;
+        if state.closed || state.keeper.alive != 0 && !late {
+            return None;
+        }
+        state.keeper.last += 1;
+        state.keeper.alive = state.keeper.last;
+        state.keeper.called = true;
+        state.keeper.next = now;
+        let old = state.keeper.waker.take();
+        drop(state);
+        if let Some(old) = old {
+            old.wake();
+        }
+        Some(lock(&self.state).keeper.last)
+    }
+
+    /// The keeper's work: whose time is over, what is due.
+    pub(crate) fn tend(&self, keeper: u64, now: Nanos) -> Plan {
+        self.change(|state, after| {
+            let mut plan = Plan { ends: true, dials: Vec::new(), next: Nanos::MAX };
+            if state.keeper.alive != keeper {
+                return plan;
+            }
+            state.keeper.called = false;
+            if state.closed {
+                // What is out comes back by itself.
+                state.keeper.alive = 0;
+                return plan;
+            }
+            plan.ends = false;
+            state.now = state.now.max(now);
+            state.ticking = std::mem::take(&mut state.touched);
+            state.expire(now, &mut after.wake_more);
+            state.retire_idle(now, after);
+            while let Some(slot) = state.begin_dial(now) {
+                plan.dials.push(slot);
+            }
+            plan.next = state.next_event(now);
+            state.keeper.next = plan.next;
+            plan
+        })
+    }
+
+    /// Whether the keeper has been called since it last looked. If not, `waker` is kept, and the one before returned.
+    pub(crate) fn poll_keeper(&self, keeper: u64, waker: Waker) -> Result<(), Option<Waker>> {
+        let mut state = lock(&self.state);
+        if state.keeper.alive != keeper || state.keeper.called {
+            return Ok(());
+        }
+        Err(state.keeper.waker.replace(waker))
+    }
+
+    /// The keeper ended, with its runtime for one. Who waits brings another.
+    pub(crate) fn keeper_gone(&self, keeper: u64) {
+        let waker = self.change(|state, after| {
+            if state.keeper.alive != keeper {
+                return None;
+            }
+            state.keeper.alive = 0;
+            state.ticking = false;
+            let waker = state.keeper.waker.take();
+            state.call_keeper(after);
+            waker
+        });
+        drop(waker);
+    }
+
+    /// Nobody has the pool any more: the keeper may go.
+    pub(crate) fn abandon(&self) {
+        let waker = lock(&self.state).keeper.waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Changes the maximum. What is idle beyond it goes now, what is in use when it comes back.
+    pub(crate) fn resize(&self, max: usize) -> Result<(), usize> {
+        self.change(|state, after| {
+            if max < state.rules.idle_min {
+                return Err(state.rules.idle_min);
+            }
+            state.rules.max = max;
+            state.ceiling = max.max(state.size);
+            let beyond = state.size.saturating_sub(max).min(state.idle.len());
+            // The bottom was used longest ago.
+            for (value, tag) in state.idle.drain(..beyond).collect::<Vec<_>>() {
+                state.retire_one(value, tag, after);
+            }
+            if state.wants_dial() {
+                state.call_keeper(after);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the idle resource that was used longest ago among those from the `place`-th on.
+    pub(crate) fn take_oldest(&self, place: usize, at: &'static Location<'static>) -> Option<(T, Tag)> {
+        self.change(|state, _| {
+            if place >= state.idle.len() {
+                return None;
+            }
+            let (value, tag) = state.idle.remove(place);
+            state.places[tag.slot as usize] = Place::InUse { since: state.now, at };
+            state.in_use += 1;
+            Some((value, tag))
+        })
+    }
+
+    /// Puts back what was only looked at: to its place, unless somebody waits.
+    pub(crate) fn put_back(&self, place: usize, value: T, tag: Tag) -> bool {
+        self.change(|state, after| {
+            state.leave_use(tag.slot);
+            let idle = state.idle.len();
+            state.offer(value, tag, after);
+            let kept = state.idle.len() > idle;
+            if kept && place < idle {
+                state.idle[place..].rotate_right(1);
+            }
+            kept
+        })
+    }
+
+    /// Closes: waiters are told, idle resources go. Tells how many went.
+    pub(crate) fn close(&self) -> usize {
+        self.change(|state, after| {
+            if state.closed {
+                return 0;
+            }
+            state.closed = true;
+            after.wake_more.append(&mut state.watchers);
+            state.queue.grant_where(|_| true, |_, _| Grant::Closed, &mut after.wake_more);
+            let idle = std::mem::take(&mut state.idle);
+            let count = idle.len();
+            for (value, tag) in idle {
+                state.retire_one(value, tag, after);
+            }
+            if state.keeper.alive != 0 {
+                state.call_keeper(after);
+            }
+            count
+        })
+    }
+
+    /// Whether a closed pool has nothing alive any more; else `waker` is kept.
+    pub(crate) fn poll_drained(&self, waker: Waker) -> bool {
+        let mut state = lock(&self.state);
+        if state.closed && state.size == 0 {
+            return true;
+        }
+        // A waker that is there already is woken once more than needed; nobody closes often.
+        state.drains.push(waker);
+        false
+    }
+
+    /// Whether the minimum is there or the pool closed; else `waker` is kept for the next dial that succeeds. The second part: whether the keeper is missing.
+    pub(crate) fn poll_warm(&self, waker: Waker) -> (bool, bool) {
+        self.change(|state, after| {
+            if state.closed || state.idle.len() + state.in_use >= state.rules.idle_min {
+                return (true, false);
+            }
+            state.watchers.push(waker);
+            state.call_keeper(after);
+            (false, state.keeper.alive == 0)
+        })
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        lock(&self.state).counts()
+    }
+
+    pub(crate) fn holders(&self, now: Nanos) -> Vec<Held> {
+        lock(&self.state).holders(now)
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<F> {
+        lock(&self.state).dials.last_failure.clone()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+}

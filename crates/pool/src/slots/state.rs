@@ -1,0 +1,429 @@
+//! The state behind the kernel's lock, and the steps that it is changed by. Each leaves what is to be done without the lock to [`After`].
+
+use std::panic::Location;
+use std::task::Waker;
+
+use super::queue::{Queue, Wait};
+use super::{
+    CLOCK_EVERY, Counts, End, Expired, Grant, HOLDERS_TOLD, Held, KEEPER_LATE, Nanos, Now, Place, Requested,
+    Rules, TICK, Tag, Taken, Tally,
+};
+
+/// What is left to do when the lock has been let go.
+pub(super) struct After<T> {
+    pub(super) wake: Option<Waker>,
+    pub(super) wake_more: Vec<Waker>,
+    /// Resources to drop, with the slots that become free by it.
+    pub(super) doomed: Option<(T, u32)>,
+    pub(super) doomed_more: Vec<(T, u32)>,
+}
+
+impl<T> After<T> {
+    #[inline]
+    pub(super) fn nothing() -> Self {
+        Self { wake: None, wake_more: Vec::new(), doomed: None, doomed_more: Vec::new() }
+    }
+
+    pub(super) fn wake(&mut self, waker: Option<Waker>) {
+        if self.wake.is_none() {
+            self.wake = waker;
+        } else {
+            self.wake_more.extend(waker);
+        }
+    }
+
+    pub(super) fn doom(&mut self, value: T, slot: u32) {
+        if self.doomed.is_none() {
+            self.doomed = Some((value, slot));
+        } else {
+            self.doomed_more.push((value, slot));
+        }
+    }
+}
+
+pub(super) struct Keeper {
+    /// The number of the one that is alive, 0 for none. Numbers aren't used again.
+    pub(super) alive: u64,
+    pub(super) last: u64,
+    pub(super) called: bool,
+    pub(super) waker: Option<Waker>,
+    pub(super) next: Nanos,
+}
+
+pub(super) struct Dials<F> {
+    /// In a row.
+    pub(super) failures: u32,
+    pub(super) retry_at: Nanos,
+    pub(super) last_failure: Option<F>,
+    /// How long at least one dial was under way, before the present ones.
+    pub(super) busy: Nanos,
+    pub(super) busy_since: Nanos,
+}
+
+pub(super) struct State<T, F> {
+    pub(super) rules: Rules,
+    pub(super) closed: bool,
+    pub(super) now: Nanos,
+    /// Whether the keeper refreshes `now`; it does while the pool is touched.
+    pub(super) ticking: bool,
+    pub(super) touched: bool,
+    pub(super) idle: Vec<(T, Tag)>,
+    pub(super) in_use: usize,
+    pub(super) connecting: usize,
+    pub(super) size: usize,
+    pub(super) places: Vec<Place>,
+    pub(super) free: Vec<u32>,
+    pub(super) queue: Queue<Grant<T, F>>,
+    pub(super) next_ticket: u64,
+    pub(super) dials: Dials<F>,
+    pub(super) keeper: Keeper,
+    pub(super) drains: Vec<Waker>,
+    /// Those who wait for the minimum to be idle.
+    pub(super) watchers: Vec<Waker>,
+    pub(super) tally: Tally,
+    /// What `size` may be: more than the maximum only for what was there when it was lowered.
+    pub(super) ceiling: usize,
+}
+
+impl<T, F: Clone> State<T, F> {
+    /// Makes `now` the time as of the last tick, or of now if nobody ticks; then the keeper is called to begin. Tells whether the keeper is missing.
+    #[inline]
+    pub(super) fn touch(&mut self, clock: &impl Now, after: &mut After<T>) -> bool {
+        self.touched = true;
+        // Every so often, to notice that nobody ticks any more though the keeper wasn't dropped.
+        if !self.ticking || self.tally.started.is_multiple_of(CLOCK_EVERY) {
+            return self.touch_exactly(clock, after);
+        }
+        false
+    }
+
+    #[cold]
+    pub(super) fn touch_exactly(&mut self, clock: &impl Now, after: &mut After<T>) -> bool {
+        self.now = self.now.max(clock.now());
+        if self.keeper.alive == 0 {
+            return true;
+        }
+        if !self.ticking {
+            self.ticking = true;
+            self.call_keeper(after);
+        }
+        self.keeper.next.saturating_add(KEEPER_LATE) < self.now
+    }
+
+    /// For how long at least one dial has been under way since the beginning.
+    pub(super) fn dial_clock(&self, now: Nanos) -> Nanos {
+        let present = if self.connecting > 0 { now.saturating_sub(self.dials.busy_since) } else { 0 };
+        self.dials.busy + present
+    }
+
+    pub(super) fn place(&mut self, slot: u32, from: impl Fn(Place) -> bool, to: Place) {
+        let place = &mut self.places[slot as usize];
+        assert!(from(*place), "slot {slot} is {place:?} and can't become {to:?}");
+        *place = to;
+    }
+
+    /// Whether a dial should be under way that isn't, apart from back-off.
+    #[inline]
+    pub(super) fn wants_dial(&self) -> bool {
+        // After a failure one dial at a time finds out whether the other side is back.
+        let allowed = if self.dials.failures == 0 { usize::MAX } else { 1 };
+        let wanted = self.queue.waiting() + self.rules.idle_min.saturating_sub(self.idle.len());
+        !self.closed && self.size < self.rules.max && self.connecting < wanted.min(allowed)
+    }
+
+    pub(super) fn begin_dial(&mut self, now: Nanos) -> Option<u32> {
+        if !self.wants_dial() || now < self.dials.retry_at {
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::Free);
+            (self.places.len() - 1) as u32
+        });
+        self.place(slot, |place| place == Place::Free, Place::Connecting);
+        if self.connecting == 0 {
+            self.dials.busy_since = now;
+        }
+        self.size += 1;
+        self.connecting += 1;
+        self.tally.dials += 1;
+        Some(slot)
+    }
+
+    pub(super) fn end_dial(&mut self, now: Nanos) {
+        self.connecting -= 1;
+        if self.connecting == 0 {
+            self.dials.busy += now.saturating_sub(self.dials.busy_since);
+        }
+    }
+
+    /// A slot whose resource is gone. Whoever waits for room hears of it.
+    pub(super) fn vacate(&mut self, slot: u32, after: &mut After<T>) {
+        self.places[slot as usize] = Place::Free;
+        self.free.push(slot);
+        self.size -= 1;
+        self.ceiling = self.rules.max.max(self.size);
+        if self.closed && self.size == 0 {
+            after.wake_more.append(&mut self.drains);
+        } else if self.wants_dial() {
+            self.call_keeper(after);
+        }
+    }
+
+    /// Gets the keeper to look again. Without one, the first who waits brings one.
+    pub(super) fn call_keeper(&mut self, after: &mut After<T>) {
+        if self.keeper.alive == 0 {
+            let mut wakers = Vec::new();
+            self.queue.take_wakers(&mut wakers);
+            after.wake_more.append(&mut wakers);
+        } else {
+            self.keeper.called = true;
+            after.wake(self.keeper.waker.take());
+        }
+    }
+
+    /// A resource that is nobody's and goes. Its slot becomes free when it is gone.
+    pub(super) fn retire_one(&mut self, value: T, tag: Tag, after: &mut After<T>) {
+        self.tally.retired += 1;
+        self.in_use += 1;
+        self.places[tag.slot as usize] = Place::Closing;
+        after.doom(value, tag.slot);
+    }
+
+    /// A resource that is nobody's: to the first who waits, else to the idle ones, unless its time is over.
+    #[inline]
+    pub(super) fn offer(&mut self, value: T, tag: Tag, after: &mut After<T>) {
+        if self.closed || tag.expires <= self.now || self.size > self.rules.max {
+            self.retire_one(value, tag, after);
+        } else if let Some(wait) = self.queue.first() {
+            self.places[tag.slot as usize] = Place::InUse { since: self.now, at: wait.at };
+            self.in_use += 1;
+            let waker = self.queue.grant_first(Grant::Resource(value, tag));
+            after.wake(waker);
+        } else {
+            self.places[tag.slot as usize] = Place::Idle;
+            self.idle.push((value, tag));
+        }
+    }
+
+    /// The idle resource that was used last, if its time isn't over. Those whose time is over go.
+    #[inline]
+    pub(super) fn take_idle(
+        &mut self,
+        at: &'static Location<'static>,
+        after: &mut After<T>,
+    ) -> Option<(T, Tag)> {
+        while let Some((value, tag)) = self.idle.pop() {
+            if tag.expires <= self.now {
+                self.retire_one(value, tag, after);
+                continue;
+            }
+            self.places[tag.slot as usize] = Place::InUse { since: self.now, at };
+            self.in_use += 1;
+            return Some((value, tag));
+        }
+        None
+    }
+
+    #[inline]
+    pub(super) fn leave_use(&mut self, slot: u32) {
+        let place = self.places[slot as usize];
+        assert!(
+            matches!(place, Place::InUse { .. } | Place::Closing),
+            "slot {slot} came back from {place:?}"
+        );
+        self.in_use -= 1;
+    }
+
+    pub(super) fn end(&mut self, end: End) {
+        self.tally.waiting -= 1;
+        *match end {
+            End::Ok => &mut self.tally.ok,
+            End::Error => &mut self.tally.error,
+            End::Timeout => &mut self.tally.timeout,
+            End::Cancelled => &mut self.tally.cancelled,
+        } += 1;
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            max: self.rules.max,
+            size: self.size,
+            idle: self.idle.len(),
+            in_use: self.in_use,
+            connecting: self.connecting,
+            queued: self.queue.waiting(),
+            closed: self.closed,
+            tally: self.tally,
+        }
+    }
+
+    /// Those who have held a resource longest, the longest first.
+    pub(super) fn holders(&self, now: Nanos) -> Vec<Held> {
+        let held = |place: &Place| match *place {
+            Place::InUse { since, at } => Some(Held { held: now.saturating_sub(since), at }),
+            _ => None,
+        };
+        let mut all: Vec<Held> = self.places.iter().filter_map(held).collect();
+        all.sort_by_key(|holder| std::cmp::Reverse(holder.held));
+        all.truncate(HOLDERS_TOLD);
+        all
+    }
+
+    pub(super) fn expired(&self, now: Nanos, holders: &[Held], position: usize, wait: &Wait) -> Expired<F> {
+        Expired {
+            waited: now.saturating_sub(wait.since),
+            dialling: self.dial_clock(now).saturating_sub(wait.dial_mark),
+            position,
+            dials: self.connecting,
+            backing_off: self.dials.failures > 0 && self.connecting == 0 && now < self.dials.retry_at,
+            last_failure: self.dials.last_failure.clone(),
+            holders: holders.to_vec(),
+            counts: self.counts(),
+        }
+    }
+
+    /// Ends the wait of those whose deadline has come.
+    pub(super) fn expire(&mut self, now: Nanos, wakers: &mut Vec<Waker>) {
+        if self.queue.deadline_min() > now {
+            return;
+        }
+        let holders = self.holders(now);
+        let template = {
+            let nobody = Wait { ticket: 0, since: now, deadline: now, dial_mark: 0, at: Location::caller() };
+            self.expired(now, &holders, 0, &nobody)
+        };
+        let dial_clock = self.dial_clock(now);
+        let grant = |position: usize, wait: &Wait| {
+            Grant::TimedOut(Box::new(Expired {
+                waited: now.saturating_sub(wait.since),
+                dialling: dial_clock.saturating_sub(wait.dial_mark),
+                position,
+                ..template.clone()
+            }))
+        };
+        self.queue.grant_where(|wait| wait.deadline <= now, grant, wakers);
+    }
+}
+
+impl<T, F: Clone> State<T, F> {
+    /// What holds in every committed state.
+    pub(super) fn assert_sound(&self) {
+        if std::thread::panicking() {
+            // A second panic would end the process, and with it the first one's message.
+            return;
+        }
+        let Self { size, in_use, connecting, ceiling, tally, .. } = self;
+        assert_eq!(*size, self.idle.len() + in_use + connecting, "P8: the size is that of its parts");
+        assert!(size <= ceiling, "P1: {size} slots of {ceiling}");
+        let ended = tally.ok + tally.error + tally.timeout + tally.cancelled;
+        assert_eq!(
+            tally.started,
+            ended + tally.waiting,
+            "P8: each request has one end, or none yet: {tally:?}"
+        );
+        if self.queue.waiting() > 0 {
+            assert!(self.idle.is_empty(), "P3: somebody waits beside an idle resource");
+            assert!(!self.closed, "P6: nobody waits on a closed pool");
+            let keeper = &self.keeper;
+            let backs_off = self.dials.retry_at > 0 && keeper.next <= self.dials.retry_at;
+            assert!(
+                !self.wants_dial() || keeper.called || keeper.alive == 0 || backs_off,
+                "P3: somebody waits, there is room, and nobody does anything about it"
+            );
+        }
+    }
+
+    /// A request that has to wait, or has no time to.
+    pub(super) fn enqueue(
+        &mut self,
+        waker: Option<Waker>,
+        timeout: Nanos,
+        at: &'static Location<'static>,
+        now: Nanos,
+        after: &mut After<T>,
+    ) -> Requested<T, F> {
+        self.now = self.now.max(now);
+        let keeper_missing = self.keeper.alive == 0 || self.keeper.next.saturating_add(KEEPER_LATE) < now;
+        let wait = Wait {
+            ticket: self.next_ticket,
+            since: now,
+            deadline: now.saturating_add(timeout),
+            dial_mark: self.dial_clock(now),
+            at,
+        };
+        self.tally.started += 1;
+        let Some(waker) = waker.filter(|_| timeout > 0) else {
+            self.tally.timeout += 1;
+            let expired = self.expired(now, &self.holders(now), self.queue.waiting(), &wait);
+            let taken = Taken::Ended(Grant::TimedOut(Box::new(expired)));
+            return Requested { taken, dial: None, keeper_missing };
+        };
+        self.next_ticket += 1;
+        self.tally.waiting += 1;
+        let key = self.queue.enter(wait, waker);
+        let dial = self.begin_dial(now);
+        self.announce(wait.deadline, after);
+        Requested { taken: Taken::Queued(key), dial, keeper_missing }
+    }
+
+    /// What a grant means for who asked.
+    pub(super) fn conclude(&mut self, grant: Grant<T, F>, wait: Wait) -> Taken<T, F> {
+        match grant {
+            Grant::Resource(value, tag) => {
+                // What was put aside longer ago than that was idle; it can't have been handed over without a look.
+                let check = self.now.saturating_sub(tag.used) >= self.rules.check_after;
+                if !check {
+                    self.end(End::Ok);
+                }
+                return Taken::Got { value, tag, check, wait: Some(wait) };
+            }
+            Grant::Failed(_) | Grant::Closed => self.end(End::Error),
+            Grant::TimedOut(_) => self.end(End::Timeout),
+        }
+        Taken::Ended(grant)
+    }
+
+    /// The keeper must come by `deadline`, and by the end of the back-off if a dial waits for that.
+    pub(super) fn announce(&mut self, deadline: Nanos, after: &mut After<T>) {
+        let due = if self.wants_dial() { deadline.min(self.dials.retry_at) } else { deadline };
+        if self.keeper.alive != 0 && due < self.keeper.next {
+            self.call_keeper(after);
+        }
+    }
+
+    /// Idle resources that lived or idled long enough, the latter down to the minimum.
+    pub(super) fn retire_idle(&mut self, now: Nanos, after: &mut After<T>) {
+        let mut spare = self.idle.len().saturating_sub(self.rules.idle_min);
+        let timeout = self.rules.idle_timeout;
+        let mut is_over = |tag: &Tag| {
+            if tag.expires <= now {
+                return true;
+            }
+            let idled = spare > 0 && tag.used.saturating_add(timeout) <= now;
+            spare -= usize::from(idled);
+            idled
+        };
+        let over: Vec<(T, Tag)> = self.idle.extract_if(.., |(_, tag)| is_over(tag)).collect();
+        for (value, tag) in over {
+            self.retire_one(value, tag, after);
+        }
+    }
+
+    /// When the keeper has something to do, at the latest.
+    pub(super) fn next_event(&self, now: Nanos) -> Nanos {
+        let mut next = self.queue.deadline_min();
+        if self.ticking {
+            next = next.min(now + TICK);
+        }
+        for (place, (_, tag)) in self.idle.iter().enumerate() {
+            next = next.min(tag.expires);
+            if place + self.rules.idle_min < self.idle.len() {
+                next = next.min(tag.used.saturating_add(self.rules.idle_timeout));
+            }
+        }
+        if self.wants_dial() {
+            next = next.min(self.dials.retry_at);
+        }
+        next.max(now)
+    }
+}

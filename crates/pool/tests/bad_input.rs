@@ -1,0 +1,89 @@
+//! Bad input is named, and changes nothing.
+
+mod scripted;
+
+use std::time::Duration;
+
+use scripted::{Scripted, Step, assert_balanced};
+use steadfast_pool::{Builder, GetError, InvalidConfig, KeyedError, KeyedPool, MAX_LIMIT, Pool, Tcp};
+
+fn refused(set: impl FnOnce(Builder<Scripted>) -> Builder<Scripted>) -> InvalidConfig {
+    set(Pool::builder(Scripted::default())).build().unwrap_err()
+}
+
+#[test]
+fn settings_out_of_bounds_are_named() {
+    let zero = Duration::ZERO;
+    let cases = [
+        (refused(|builder| builder.max(0)), "max", "0"),
+        (refused(|builder| builder.max(MAX_LIMIT + 1)), "max", "1048577"),
+        (refused(|builder| builder.max(3).idle_min(4)), "idle_min", "4"),
+        (refused(|builder| builder.connect_timeout(zero)), "connect_timeout", "0"),
+        (refused(|builder| builder.check_timeout(zero)), "check_timeout", "0"),
+        (refused(|builder| builder.idle_timeout(zero)), "idle_timeout", "0"),
+        (refused(|builder| builder.lifetime(zero)), "lifetime", "0"),
+    ];
+    for (error, field, found) in cases {
+        assert_eq!((error.field, error.found.as_str()), (field, found));
+        assert!(error.to_string().starts_with(&format!("{field} is {found}; it must be ")), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_resize_changes_nothing() {
+    let pool = Pool::builder(Scripted::default()).max(4).idle_min(2).build().unwrap();
+    for max in [0, 1, MAX_LIMIT + 1] {
+        assert_eq!(pool.resize(max).unwrap_err().field, "max");
+    }
+    assert_eq!(pool.status().max, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn huge_times_are_no_limit_and_don_t_overflow() {
+    let pool = Pool::builder(Scripted::new([Step::SucceedAfter(Duration::from_secs(5))], []))
+        .timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .check_timeout(Duration::MAX)
+        .check_after(Duration::ZERO)
+        .idle_timeout(Duration::MAX)
+        .lifetime(Duration::MAX)
+        .backoff(Duration::MAX, Duration::MAX)
+        .build()
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    drop(pool.get_timeout(Duration::MAX).await.unwrap());
+    assert_balanced(&pool.status());
+    assert!(pool.close(Duration::MAX).await.drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_pool_refuses_and_can_be_closed_again() {
+    let pool = Pool::builder(Scripted::default()).build().unwrap();
+    let held = pool.get().await.unwrap();
+    assert!(!pool.close(Duration::ZERO).await.drained);
+    assert!(matches!(pool.get().await, Err(GetError::Closed)));
+    assert!(matches!(pool.try_get(), Err(GetError::Closed)));
+    assert!(matches!(pool.warm_up(Duration::ZERO).await, Ok(()) | Err(GetError::Closed)));
+    pool.resize(20).unwrap();
+    assert_eq!(pool.retain(|_, _| true).kept, 0);
+    drop(held);
+    assert!(pool.close(Duration::ZERO).await.drained);
+    assert_balanced(&pool.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_addresses_are_named() {
+    let pool = KeyedPool::builder(Tcp::new("")).build().unwrap();
+    assert!(matches!(pool.get("nobody").await, Err(KeyedError::UnknownAddress)));
+    assert!(matches!(pool.remove("nobody"), Err(KeyedError::UnknownAddress)));
+    assert!(matches!(pool.pick().await, Err(KeyedError::UnknownAddress)));
+    assert!(matches!(pool.add("a"), Ok(1)));
+    assert!(matches!(pool.add("a"), Err(KeyedError::AlreadyAdded(1))));
+    assert!(matches!(pool.try_get("a"), Err(KeyedError::NotConnected)));
+    assert_eq!(pool.status().dials, 0);
+    assert!(pool.close(Duration::ZERO).await.drained);
+    assert!(matches!(pool.add("b"), Err(KeyedError::Closed)));
+    assert!(matches!(pool.get("a").await, Err(KeyedError::Closed)));
+    let refused = KeyedPool::builder(Tcp::new("")).connect_timeout(Duration::ZERO).build();
+    assert_eq!(refused.unwrap_err().field, "connect_timeout");
+}

@@ -1,0 +1,306 @@
+//! Over real loopback sockets: a peer that is killed and comes back, resets, answers late, not at all, or refuses. Bounds are counts and deadlines, not speeds.
+
+mod scripted;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use scripted::assert_balanced;
+use steadfast_pool::{DialBudget, DialError, GetError, KeyedPool, Manager, Pool, Stage, Tcp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Long enough for the slowest machine; nothing waits for it in vain.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How a server treats whoever connects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Echo,
+    /// Echoes the first byte, then closes with bytes unread, which resets.
+    Reset,
+    /// As a proxy before a host that is gone: accepts, and is silent.
+    Silent,
+    Late(Duration),
+}
+
+/// A server that can be killed with all its connections.
+struct Server {
+    address: SocketAddr,
+    tasks: Option<JoinSet<()>>,
+    open: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn listen(at: SocketAddr) -> TcpListener {
+    // A port that was in use a moment ago may take a moment.
+    for _ in 0..600 {
+        if let Ok(listener) = TcpListener::bind(at).await {
+            return listener;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{at} can't be listened on");
+}
+
+impl Server {
+    async fn start(at: SocketAddr, manner: Manner) -> Self {
+        let listener = listen(at).await;
+        let address = listener.local_addr().unwrap();
+        let (open, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut tasks = JoinSet::new();
+        let (counted, numbered) = (Arc::clone(&open), Arc::clone(&accepted));
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                numbered.fetch_add(1, Ordering::SeqCst);
+                let open = Open(Arc::clone(&counted));
+                connections.spawn(async move {
+                    let _ = serve(stream, manner).await;
+                    drop(open);
+                });
+            }
+        });
+        Self { address, tasks: Some(tasks), open, accepted }
+    }
+
+    async fn any(manner: Manner) -> Self {
+        Self::start("127.0.0.1:0".parse().unwrap(), manner).await
+    }
+
+    async fn kill(&mut self) {
+        if let Some(mut tasks) = self.tasks.take() {
+            tasks.shutdown().await;
+        }
+    }
+
+    /// Waits until nobody is connected: what the clients closed has been seen by the server.
+    async fn empty(&self) {
+        let emptied = async {
+            while self.open.load(Ordering::SeqCst) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LONG, emptied).await.expect("a socket leaked");
+    }
+}
+
+async fn serve(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
+    let mut byte = [0; 1];
+    loop {
+        if manner == Manner::Silent {
+            std::future::pending::<()>().await;
+        }
+        stream.read_exact(&mut byte).await?;
+        if let Manner::Late(time) = manner {
+            tokio::time::sleep(time).await;
+        }
+        stream.write_all(&byte).await?;
+        if manner == Manner::Reset {
+            // One more byte must have come, and stays unread.
+            stream.peek(&mut byte).await?;
+            return Ok(());
+        }
+    }
+}
+
+/// Streams that were greeted: who only accepts isn't connected to.
+struct Greeted(Tcp);
+
+async fn ping(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(b"!").await?;
+    let mut byte = [0; 1];
+    stream.read_exact(&mut byte).await.map(drop)
+}
+
+impl Manager for Greeted {
+    type Resource = TcpStream;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let mut stream = Manager::connect(&self.0).await?;
+        ping(&mut stream).await?;
+        Ok(stream)
+    }
+
+    async fn check(&self, stream: &mut TcpStream) -> io::Result<()> {
+        self.0.check(stream).await?;
+        ping(stream).await
+    }
+
+    fn has_broken(&self, stream: &mut TcpStream) -> bool {
+        self.0.has_broken(stream)
+    }
+}
+
+fn pool(address: SocketAddr, budget: &DialBudget) -> Pool<Greeted> {
+    Pool::builder(Greeted(Tcp::new(address.to_string())))
+        .max(8)
+        .timeout(LONG)
+        .check_after(Duration::ZERO)
+        .backoff(Duration::from_millis(5), Duration::from_millis(50))
+        .dial_budget(budget.clone())
+        .build()
+        .unwrap()
+}
+
+/// So many tasks, each so many exchanges; each failed exchange is one with a connection that died in it.
+async fn exchange(pool: &Pool<Greeted>, tasks: usize, each: usize) -> usize {
+    let mut all = JoinSet::new();
+    for _ in 0..tasks {
+        let pool = pool.clone();
+        all.spawn(async move {
+            let mut failed = 0;
+            for _ in 0..each {
+                let mut stream = pool.get().await.expect("the peer is there");
+                if ping(&mut stream).await.is_err() {
+                    stream.mark_broken();
+                    failed += 1;
+                }
+            }
+            failed
+        });
+    }
+    all.join_all().await.iter().sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_killed_and_restarted_is_found_again() {
+    let budget = DialBudget::new(2);
+    let mut server = Server::any(Manner::Echo).await;
+    let pool = pool(server.address, &budget);
+    assert_eq!(exchange(&pool, 32, 10).await, 0);
+    assert!(server.accepted.load(Ordering::SeqCst) <= 8, "P1");
+    server.kill().await;
+    // While it is gone, requests wait and dials are refused, one at a time.
+    let other = pool.clone();
+    let waits = tokio::spawn(async move { exchange(&other, 32, 1).await });
+    let refused = async {
+        while pool.last_dial_error().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, refused).await.expect("dials are refused");
+    let server = Server::start(server.address, Manner::Echo).await;
+    assert_eq!(waits.await.unwrap(), 0, "what was handed out had been checked");
+    assert_eq!(exchange(&pool, 32, 10).await, 0);
+    assert!(budget.most() <= 2, "{} dials at a time", budget.most());
+    assert!(pool.close(LONG).await.drained);
+    server.empty().await;
+    assert_balanced(&pool.status());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_reset_are_replaced() {
+    let budget = DialBudget::new(4);
+    let server = Server::any(Manner::Reset).await;
+    let pool = Pool::builder(Greeted(Tcp::new(server.address.to_string())))
+        .max(2)
+        .timeout(LONG)
+        .check_after(LONG)
+        .dial_budget(budget.clone())
+        .build()
+        .unwrap();
+    // Each connection lives for its greeting only.
+    for _ in 0..10 {
+        let mut stream = pool.get().await.expect("it greets");
+        assert!(ping(&mut stream).await.is_err());
+        stream.mark_broken();
+    }
+    assert!(server.accepted.load(Ordering::SeqCst) >= 10);
+    let status = pool.status();
+    assert!(status.size <= status.max && budget.most() <= 4);
+    assert!(pool.close(LONG).await.drained);
+    server.empty().await;
+    assert_balanced(&pool.status());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_proxy_costs_its_time_and_no_room() {
+    let budget = DialBudget::new(2);
+    let server = Server::any(Manner::Silent).await;
+    let pool = Pool::builder(Greeted(Tcp::new(server.address.to_string())))
+        .max(2)
+        .timeout(Duration::from_millis(300))
+        .connect_timeout(Duration::from_millis(100))
+        .backoff(Duration::from_millis(5), Duration::from_millis(20))
+        .dial_budget(budget.clone())
+        .build()
+        .unwrap();
+    let mut all = JoinSet::new();
+    for _ in 0..16 {
+        let pool = pool.clone();
+        all.spawn(async move { pool.get().await.map(drop) });
+    }
+    for ended in all.join_all().await {
+        let Err(GetError::Timeout(autopsy)) = ended else { panic!("nobody greets") };
+        assert!(autopsy.waited >= Duration::from_millis(300));
+        assert!(matches!(autopsy.stage, Stage::Dialling | Stage::BackingOff | Stage::Queued));
+    }
+    assert!(matches!(pool.last_dial_error().as_deref(), Some(DialError::TimedOut(_))));
+    assert!(budget.most() <= 2);
+    assert!(pool.close(LONG).await.drained);
+    assert_eq!((pool.status().size, budget.under_way()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_peer_only_takes_longer() {
+    let budget = DialBudget::new(8);
+    let server = Server::any(Manner::Late(Duration::from_millis(20))).await;
+    let pool = pool(server.address, &budget);
+    assert_eq!(exchange(&pool, 24, 3).await, 0);
+    let status = pool.status();
+    assert_eq!((status.ok, status.timeout, status.error), (72, 0, 0));
+    assert!(status.dials <= 8);
+    assert!(pool.close(LONG).await.drained);
+    server.empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_peer_is_told_with_its_error() {
+    let budget = DialBudget::new(2);
+    let mut server = Server::any(Manner::Echo).await;
+    server.kill().await;
+    let pool = pool(server.address, &budget);
+    let ended = pool.get_timeout(Duration::from_millis(200)).await;
+    let Err(GetError::Timeout(autopsy)) = ended else { panic!("nobody listens") };
+    let Some(DialError::Failed(error)) = autopsy.last_dial_error.as_deref() else { panic!("{autopsy}") };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(pool.status().size, pool.status().connecting);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_streams_follow_their_addresses() {
+    let servers = [Server::any(Manner::Echo).await, Server::any(Manner::Echo).await];
+    let pool = KeyedPool::builder(Tcp::new("")).timeout(LONG).build().unwrap();
+    for server in &servers {
+        pool.add(&server.address.to_string()).unwrap();
+    }
+    for server in &servers {
+        let handles: Vec<_> =
+            [pool.get(&server.address.to_string()).await, pool.get(&server.address.to_string()).await].into();
+        assert!(handles.iter().all(Result::is_ok));
+    }
+    assert_eq!(pool.status().dials, 2);
+    let removal = pool.remove(&servers[0].address.to_string()).unwrap();
+    assert!(removal.drain(LONG).await.drained);
+    servers[0].empty().await;
+    for _ in 0..4 {
+        assert_eq!(pool.pick().await.unwrap().address(), servers[1].address.to_string());
+    }
+    drop(pool);
+    servers[1].empty().await;
+}
