@@ -143,7 +143,7 @@ impl<M: Manager> Builder<M> {
     /// # Errors
     /// A setting outside of its bounds, with what was found.
     pub fn build(self) -> Result<Pool<M>, InvalidConfig> {
-        let Config { max, idle_min, connect_timeout, check_timeout, idle_timeout, lifetime, .. } =
+        let Config { max, idle_min, connect_timeout, check_timeout, idle_timeout, lifetime, backoff, .. } =
             self.config;
         check_max(max)?;
         if idle_min > max {
@@ -156,6 +156,7 @@ impl<M: Manager> Builder<M> {
         let positive = [
             ("connect_timeout", Some(connect_timeout)),
             ("check_timeout", Some(check_timeout)),
+            ("backoff", Some(backoff)),
             ("idle_timeout", idle_timeout),
             ("lifetime", lifetime),
         ];

@@ -108,6 +108,8 @@ impl<E> Autopsy<E> {
     /// Tells of checks before the last wait.
     pub(crate) fn add_checking(&mut self, checking: Duration) {
         self.checking += checking;
+        // A dial may have been under way during the check as well.
+        self.dialling = self.dialling.min(self.waited.saturating_sub(self.checking));
         self.queued = self.waited.saturating_sub(self.dialling + self.checking);
     }
 }

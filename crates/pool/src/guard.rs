@@ -96,13 +96,15 @@ impl<M: Manager> Drop for Free<'_, M> {
 impl<M: Manager> Drop for Pooled<M> {
     #[inline]
     fn drop(&mut self) {
-        let Some(mut resource) = self.resource.take() else { return };
+        let Some(resource) = self.resource.take() else { return };
         let shared = &*self.shared;
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));
         }
         let free = Free(shared, self.tag.slot);
+        // Declared after the slot's, so that also where `has_broken` panics the resource goes first.
+        let mut resource = resource;
         if self.suspect || std::thread::panicking() || shared.manager.has_broken(&mut resource) {
             // First the resource, then its slot: the other side may count, too.
             drop(resource);

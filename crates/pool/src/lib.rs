@@ -18,7 +18,8 @@
 //!
 //! # Bounds
 //! At most [`MAX_LIMIT`] resources a pool. Times are known to a millisecond, idle times and ages of what is given back to a tenth of a second. Timers and dials run in the runtime of whoever first needs
-//! them, and move on when it ends; one that is neither ended nor driven is replaced, a second after it should have done something, by the next request that reads the clock.
+//! them, and move on when it ends. Of a runtime that is neither ended nor driven, the timers are replaced, a second after they should have done something, by the next request that reads the clock; its dials
+//! aren't, nor what a keyed pool dials there: drive the runtimes that you ask from.
 //!
 //! # Features
 //! `metrics`: `PoolMetrics`, the statistics in a registry of `steadfast-metrics`.

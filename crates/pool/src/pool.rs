@@ -16,7 +16,7 @@ use crate::shared::{Failure, Shared, nanos};
 use crate::slots::{End, Grant, Key, Looked, Nanos, Requested, Taken, Wait};
 use crate::status::{CloseReport, Holder, Idle, Retained, Status};
 
-/// A pool of resources that one has at a time. Clones are handles to the same pool, which ends with the last handle and guard.
+/// A pool of resources that one has at a time. Clones are handles to the same pool, which ends with the last handle, guard and dial under way.
 ///
 /// Requests are served in the order in which they were made. What comes back goes to the first who waits; if nobody does, it waits itself, and what came back last goes first.
 ///
@@ -127,6 +127,8 @@ impl<M: Manager> Pool<M> {
                 pooled.trust();
                 return Ok(pooled);
             }
+            // First, as dropping a resource may panic.
+            drop(pooled);
             checking.end = None;
             again = true;
         }

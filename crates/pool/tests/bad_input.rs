@@ -19,6 +19,7 @@ fn settings_out_of_bounds_are_named() {
         (refused(|builder| builder.max(MAX_LIMIT + 1)), "max", "1048577"),
         (refused(|builder| builder.max(3).idle_min(4)), "idle_min", "4"),
         (refused(|builder| builder.connect_timeout(zero)), "connect_timeout", "0"),
+        (refused(|builder| builder.backoff(zero, Duration::MAX)), "backoff", "0"),
         (refused(|builder| builder.check_timeout(zero)), "check_timeout", "0"),
         (refused(|builder| builder.idle_timeout(zero)), "idle_timeout", "0"),
         (refused(|builder| builder.lifetime(zero)), "lifetime", "0"),
@@ -86,4 +87,6 @@ async fn unknown_addresses_are_named() {
     assert!(matches!(pool.get("a").await, Err(KeyedError::Closed)));
     let refused = KeyedPool::builder(Tcp::new("")).connect_timeout(Duration::ZERO).build();
     assert_eq!(refused.unwrap_err().field, "connect_timeout");
+    let refused = KeyedPool::builder(Tcp::new("")).backoff(Duration::ZERO, Duration::MAX).build();
+    assert_eq!(refused.unwrap_err().field, "backoff");
 }

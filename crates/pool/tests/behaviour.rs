@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use scripted::{Scripted, Step, assert_balanced, settle};
-use steadfast_pool::{Builder, DialBudget, DialError, GetError, Pool, Stage};
+use steadfast_pool::{Builder, DialBudget, DialError, GetError, Manager, Pool, Stage};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -550,4 +550,71 @@ async fn try_get_waits_for_nothing() {
     };
     assert!(autopsy.waited.is_zero());
     assert_balanced(&pool.status());
+}
+
+/// Its resources panic when they are dropped.
+struct Explosive;
+
+struct Explodes;
+
+impl Drop for Explodes {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "planted");
+    }
+}
+
+impl Manager for Explosive {
+    type Resource = Explodes;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> Result<Explodes, std::io::Error> {
+        Ok(Explodes)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_panics_when_dropped_costs_no_place() {
+    let pool = Pool::builder(Explosive)
+        .max(2)
+        .timeout(SECOND)
+        .lifetime(10 * SECOND)
+        .idle_timeout(None)
+        .build()
+        .unwrap();
+    let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop((one, two));
+    // Both are too old for whoever asks next: they go within that request, and again within the keeper.
+    for _ in 0..3 {
+        sleep(11 * SECOND).await;
+        let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+        assert!(pool.try_get().is_err(), "there are two places");
+        drop(held);
+    }
+    sleep(11 * SECOND).await;
+    let status = pool.status();
+    assert_eq!((status.size, status.waiting, status.in_use, status.connecting), (0, 0, 0, 0), "{status:?}");
+    assert_balanced(&status);
+    let report = pool.close(SECOND).await;
+    assert!(report.drained, "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_ever_asked_for_goes_in_time_as_well() {
+    let lifetime = 100 * SECOND;
+    let pool = builder(&[], &[]).max(2).idle_min(1).lifetime(lifetime).idle_timeout(None).build().unwrap();
+    pool.warm_up(SECOND).await.unwrap();
+    for replaced in 0..3 {
+        assert_eq!(pool.manager().open.dials(), 1 + replaced);
+        sleep(lifetime).await;
+    }
+    assert_eq!(pool.manager().open.now(), 1);
+
+    // A dial whose asker has gone brings what nobody wants.
+    let pool =
+        builder(&[Step::SucceedAfter(3 * SECOND)], &[]).max(2).idle_timeout(10 * SECOND).build().unwrap();
+    assert!(pool.get_timeout(SECOND).await.is_err());
+    sleep(3 * SECOND).await;
+    assert_eq!(pool.status().idle, 1);
+    sleep(11 * SECOND).await;
+    assert_eq!(pool.status().idle, 0);
 }

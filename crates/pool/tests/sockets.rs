@@ -304,3 +304,47 @@ async fn shared_streams_follow_their_addresses() {
     drop(pool);
     servers[1].empty().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_stream_that_its_peer_closed_is_dialled_again() {
+    let mut server = Server::any(Manner::Echo).await;
+    let address = server.address.to_string();
+    let pool = KeyedPool::builder(Tcp::new(""))
+        .timeout(LONG)
+        .backoff(Duration::from_millis(5), Duration::from_millis(50))
+        .build()
+        .unwrap();
+    pool.add(&address).unwrap();
+    let before = pool.get(&address).await.unwrap();
+    server.kill().await;
+    // The runtime hears of it when it asks the system: a reader is told at once.
+    let mut byte = [0; 1];
+    assert!(!matches!(before.peek(&mut byte).await, Ok(1..)), "nobody sends");
+    let _server = Server::start(server.address, Manner::Echo).await;
+    let again = loop {
+        match pool.get(&address).await {
+            Ok(handle) => break handle,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert!(!std::ptr::eq(&raw const *before, &raw const *again), "the closed stream isn't handed out again");
+    assert_eq!(pool.status().dialling, 0);
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_read_are_seen_at_the_end_of_a_tasks_turn() {
+    let server = Server::any(Manner::Echo).await;
+    let pool = Pool::builder(Tcp::new(server.address.to_string())).max(1).timeout(LONG).build().unwrap();
+    let mut stream = pool.get().await.unwrap();
+    stream.write_all(b"!").await.unwrap();
+    let mut byte = [0; 1];
+    assert_eq!(stream.peek(&mut byte).await.unwrap(), 1, "the answer is there");
+    std::future::poll_fn(|context| {
+        // Uses up what a task may do in one turn: from then on everything is pending.
+        while let std::task::Poll::Ready(()) = std::pin::pin!(tokio::task::consume_budget()).poll(context) {}
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(stream);
+    assert_eq!(pool.status().idle, 0, "its answer would be the next request's");
+}

@@ -62,7 +62,9 @@ async fn attempt<C: Connector>(held: &Held<C>) -> Option<u64> {
     let limit = pool.config.connect_timeout;
     let dialled = while_it_stands(held, async {
         let turn = pool.config.budget.turn().await;
-        let dialled = timeout(limit, unpanicked(pool.connector.connect(&held.order.address))).await;
+        // In a future of its own: it may also panic before there is one.
+        let dialled =
+            timeout(limit, unpanicked(async { pool.connector.connect(&held.order.address).await })).await;
         drop(turn);
         dialled
     });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::{Held, carry_out};
-use super::table::{AddressStatus, Event, Found, Live, Order, Removed, Seat, Table};
+use super::table::{AddressStatus, Event, Found, Live, Removed, Seat, Table};
 use crate::budget::DialBudget;
 use crate::error::{DialError, InvalidConfig};
 use crate::shared::nanos;
@@ -88,11 +88,12 @@ impl<C: Connector> KeyedBuilder<C> {
     /// The pool, without addresses. No runtime is needed yet.
     ///
     /// # Errors
-    /// A `connect_timeout` of 0.
+    /// A `connect_timeout` or a `backoff` of 0.
     pub fn build(self) -> Result<KeyedPool<C>, InvalidConfig> {
-        if self.config.connect_timeout.is_zero() {
+        let positive = [("connect_timeout", self.config.connect_timeout), ("backoff", self.config.backoff)];
+        if let Some((field, _)) = positive.into_iter().find(|(_, duration)| duration.is_zero()) {
             let (found, allowed) = ("0".to_owned(), "more than 0".to_owned());
-            return Err(InvalidConfig { field: "connect_timeout", found, allowed });
+            return Err(InvalidConfig { field, found, allowed });
         }
         let Self { connector, config } = self;
         let inner = Inner { table: Table::new(), connector, config, origin: Instant::now() };
@@ -112,8 +113,7 @@ impl<C: Connector> Inner<C> {
         nanos(self.origin.elapsed())
     }
 
-    fn start(self: &Arc<Self>, order: Order) {
-        let held = Held::new(self, order);
+    fn start(held: Held<C>) {
         tokio::spawn(carry_out(held));
     }
 }
@@ -124,7 +124,7 @@ impl<C: Connector> Drop for Inner<C> {
     }
 }
 
-/// Shared connections by address. Clones are handles to the same pool, which ends with the last of them; connections live until their last [`Handle`] is dropped.
+/// Shared connections by address. Clones are handles to the same pool, which ends with the last of them, or a dial under way; connections live until their last [`Handle`] is dropped.
 ///
 /// An address has at most one connection and at most one dial under way, however many ask. Addresses come and go while others use them: once [`KeyedPool::remove`] has returned, no connection of before is handed
 /// out, and adding the address again begins a new generation. One whose dial fails is tried again in the background with growing delays; until it is back, requests for it fail at once and [`KeyedPool::pick`] leaves it out.
@@ -249,7 +249,7 @@ impl<C: Connector> KeyedPool<C> {
                 }
                 Found::Wait(event, order) => {
                     if let Some(order) = order {
-                        self.inner.start(order);
+                        Inner::start(Held::new(&self.inner, order));
                     }
                     if let Some(failure) = self.wait(&event, &mut deadline).await? {
                         return Err(KeyedError::Connect(failure));
@@ -292,7 +292,9 @@ impl<C: Connector> KeyedPool<C> {
         let mut deadline = None;
         loop {
             let picked = self.inner.table.pick(true);
-            picked.orders.into_iter().for_each(|order| self.inner.start(order));
+            // Held all at once: where there is no runtime, none of them is lost.
+            let held: Vec<_> = picked.orders.into_iter().map(|order| Held::new(&self.inner, order)).collect();
+            held.into_iter().for_each(Inner::start);
             match picked.found {
                 Found::Live(live) => {
                     if let Some(handle) = self.unbroken(live) {

@@ -177,6 +177,8 @@ impl<T, F: Clone> State<T, F> {
             after.wake_more.append(&mut wakers);
         } else {
             self.keeper.called = true;
+            // If nobody drives it, the next request that reads the clock sees that it is late.
+            self.keeper.next = self.keeper.next.min(self.now);
             after.wake(self.keeper.waker.take());
         }
     }
@@ -201,7 +203,12 @@ impl<T, F: Clone> State<T, F> {
             after.wake(waker);
         } else {
             self.places[tag.slot as usize] = Place::Idle;
+            let goes = tag.expires.min(tag.used.saturating_add(self.rules.idle_timeout));
             self.idle.push((value, tag));
+            // What comes by a dial for which nobody waits any more may be the first to go.
+            if self.keeper.alive != 0 && goes < self.keeper.next {
+                self.call_keeper(after);
+            }
         }
     }
 
@@ -397,6 +404,7 @@ impl<T, F: Clone> State<T, F> {
         let timeout = self.rules.idle_timeout;
         let mut is_over = |tag: &Tag| {
             if tag.expires <= now {
+                spare = spare.saturating_sub(1);
                 return true;
             }
             let idled = spare > 0 && tag.used.saturating_add(timeout) <= now;
