@@ -160,17 +160,17 @@ impl<M: Manager> Builder<M> {
             ("idle_timeout", idle_timeout),
             ("lifetime", lifetime),
         ];
-        for (field, duration) in positive {
-            if duration.is_some_and(|duration| duration.is_zero()) {
-                return Err(InvalidConfig {
-                    field,
-                    found: "0".to_owned(),
-                    allowed: "more than 0".to_owned(),
-                });
-            }
-        }
+        positive.into_iter().try_for_each(|(field, duration)| check_positive(field, duration))?;
         Ok(Pool::new(self.manager, self.config))
     }
+}
+
+/// `None` is without a limit.
+pub(crate) fn check_positive(field: &'static str, duration: Option<Duration>) -> Result<(), InvalidConfig> {
+    if duration.is_some_and(|duration| duration.is_zero()) {
+        return Err(InvalidConfig { field, found: "0".to_owned(), allowed: "more than 0".to_owned() });
+    }
+    Ok(())
 }
 
 pub(crate) fn check_max(max: usize) -> Result<(), InvalidConfig> {

@@ -182,38 +182,6 @@ pub(crate) struct Slots<T, F> {
     idle_hint: AtomicUsize,
 }
 
-/// A resource on its way out.
-struct Doomed<'a, T, F: Clone> {
-    slots: &'a Slots<T, F>,
-    slot: u32,
-    value: Option<T>,
-}
-
-impl<T, F: Clone> Drop for Doomed<'_, T, F> {
-    fn drop(&mut self) {
-        let freed = Freed { slots: self.slots, slot: self.slot };
-        let value = self.value.take();
-        // A panic ends here: whoever's request this is has nothing to do with what goes, and holds what isn't to be lost.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
-        drop(freed);
-    }
-}
-
-/// A slot that is free from the moment that this is dropped.
-struct Freed<'a, T, F: Clone> {
-    slots: &'a Slots<T, F>,
-    slot: u32,
-}
-
-impl<T, F: Clone> Drop for Freed<'_, T, F> {
-    fn drop(&mut self) {
-        self.slots.change(|state, after| {
-            state.leave_use(self.slot);
-            state.vacate(self.slot, after);
-        });
-    }
-}
-
 /// A way to ask for the time: only the shell has a clock.
 pub(crate) trait Now {
     fn now(&self) -> Nanos;
@@ -259,7 +227,7 @@ impl<T, F: Clone> Slots<T, F> {
         let result = change(&mut state, &mut after);
         self.committed(&state);
         drop(state);
-        // First the wakers: what is dropped may take its time, or panic.
+        // First the wakers: what is dropped may take its time.
         if let Some(waker) = after.wake {
             waker.wake();
         }
@@ -270,16 +238,17 @@ impl<T, F: Clone> Slots<T, F> {
         result
     }
 
-    /// Drops resources, then frees their slots, also if dropping panics.
+    /// Drops resources, each before its slot is free. A panic of one ends here: whoever's request this is has nothing to do with
+    /// what goes, and holds what isn't to be lost.
     #[cold]
     fn drop_all(&self, first: (T, u32), more: Vec<(T, u32)>) {
-        let all = std::iter::once(first).chain(more).map(|(value, slot)| Doomed {
-            slots: self,
-            slot,
-            value: Some(value),
-        });
-        // Together, so that a panic of one doesn't keep the others' slots.
-        drop(all.collect::<Vec<_>>());
+        for (value, slot) in std::iter::once(first).chain(more) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+            self.change(|state, after| {
+                state.leave_use(slot);
+                state.vacate(slot, after);
+            });
+        }
     }
 
     /// Whether a request will probably have to wait.

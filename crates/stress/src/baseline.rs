@@ -121,17 +121,16 @@ pub(crate) fn compare(baseline: &[Report], now: &[Report], margin: f64) -> Resul
     Ok(comparison)
 }
 
-/// One repeat of a scenario, and the machine it ran on.
-type Repeat<'a> = (&'a ScenarioReport, &'a MachineReport);
+/// One repeat of a scenario.
+type Repeat<'a> = &'a ScenarioReport;
 
 fn repeats<'a>(reports: &'a [Report], name: &str) -> Vec<Repeat<'a>> {
-    let of_report = |report: &'a Report| report.scenarios.iter().map(move |it| (it, &report.machine));
-    reports.iter().flat_map(of_report).filter(|(scenario, _)| scenario.name == name).collect()
+    reports.iter().flat_map(|report| &report.scenarios).filter(|scenario| scenario.name == name).collect()
 }
 
 fn compare_scenario(old: &[Repeat<'_>], new: &[Repeat<'_>], margin: f64) -> Result<Compared, BaselineError> {
-    let (first, _) = old[0];
-    for (scenario, _) in old.iter().skip(1).chain(new) {
+    let first = old[0];
+    for scenario in old.iter().skip(1).chain(new) {
         same_load(first, scenario)?;
     }
     let (all_old, all_new) = (old, new);
@@ -139,7 +138,7 @@ fn compare_scenario(old: &[Repeat<'_>], new: &[Repeat<'_>], margin: f64) -> Resu
     let left_out = all_old.len() + all_new.len() - old.len() - new.len();
     let told = format!("repeats left out, as others had the processors: {left_out}");
     let values = |side: &[Repeat<'_>], figure: &Figure| -> Option<Vec<f64>> {
-        side.iter().map(|(scenario, machine)| figure.of(scenario, machine)).collect()
+        side.iter().map(|scenario| figure.of(scenario)).collect()
     };
     let row = |figure: &'static Figure| {
         let (old, new) = (values(old, figure)?, values(new, figure)?);
@@ -206,7 +205,7 @@ fn other_system(old: &MachineReport, new: &MachineReport) -> Option<String> {
 
 /// Whether others had the processors in any repeat.
 fn busy<'a>(mut repeats: impl Iterator<Item = &'a Repeat<'a>>) -> Option<String> {
-    repeats.find_map(|(scenario, _)| scenario.processors.and_then(sample::starvation))
+    repeats.find_map(|scenario| scenario.processors.and_then(sample::starvation))
 }
 
 /// Without the repeats during which others had the processors, if enough are left. That says nothing of their figures,
@@ -221,7 +220,7 @@ fn quiet<'a>(side: &[Repeat<'a>]) -> Vec<Repeat<'a>> {
 fn slower_machine(old: &[Repeat<'_>], new: &[Repeat<'_>], margin: f64) -> Option<String> {
     let speeds = |side: &[Repeat<'_>]| -> Option<Vec<f64>> {
         let speed = |scenario: &ScenarioReport| Some(scenario.calibration.as_ref()?.operations_per_second);
-        side.iter().map(|(scenario, _)| speed(scenario).filter(|speed| *speed > 0.0)).collect()
+        side.iter().map(|scenario| speed(scenario).filter(|speed| *speed > 0.0)).collect()
     };
     let slower = ratio(&speeds(old)?, &speeds(new)?, margin, true);
     discoveries(&[slower.p_value])[0].then(|| {
@@ -232,8 +231,8 @@ fn slower_machine(old: &[Repeat<'_>], new: &[Repeat<'_>], margin: f64) -> Option
 
 /// How many repeats failed, and why the first of them did.
 fn failed(repeats: &[Repeat<'_>]) -> Option<String> {
-    let failed = || repeats.iter().filter(|(scenario, _)| scenario.verdict == Verdict::Fail);
-    let (first, _) = failed().next()?;
+    let failed = || repeats.iter().filter(|scenario| scenario.verdict == Verdict::Fail);
+    let first = failed().next()?;
     let reason = first.reasons.first().map_or("no reason was given", String::as_str);
     Some(format!("{} of {} repeats FAIL: {reason}", failed().count(), repeats.len()))
 }
@@ -242,8 +241,7 @@ fn failed(repeats: &[Repeat<'_>]) -> Option<String> {
 fn fails_more(old: &[Repeat<'_>], new: &[Repeat<'_>]) -> Option<String> {
     const MORE: f64 = 0.01;
     let share = |side: &[Repeat<'_>]| {
-        let sum =
-            |count: fn(&ScenarioReport) -> u64| side.iter().map(|(it, _)| count(it)).sum::<u64>() as f64;
+        let sum = |count: fn(&ScenarioReport) -> u64| side.iter().map(|it| count(it)).sum::<u64>() as f64;
         1.0 - sum(|it| it.operations.succeeded) / sum(|it| it.operations.issued).max(1.0)
     };
     let (old, new) = (share(old), share(new));

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::dial::{Held, carry_out};
 use super::table::{AddressStatus, Event, Found, Live, Removed, Seat, Table};
 use crate::budget::DialBudget;
+use crate::config::check_positive;
 use crate::error::{DialError, InvalidConfig};
 use crate::shared::nanos;
 use crate::slots::Nanos;
@@ -90,11 +91,8 @@ impl<C: Connector> KeyedBuilder<C> {
     /// # Errors
     /// A `connect_timeout` or a `backoff` of 0.
     pub fn build(self) -> Result<KeyedPool<C>, InvalidConfig> {
-        let positive = [("connect_timeout", self.config.connect_timeout), ("backoff", self.config.backoff)];
-        if let Some((field, _)) = positive.into_iter().find(|(_, duration)| duration.is_zero()) {
-            let (found, allowed) = ("0".to_owned(), "more than 0".to_owned());
-            return Err(InvalidConfig { field, found, allowed });
-        }
+        check_positive("connect_timeout", Some(self.config.connect_timeout))?;
+        check_positive("backoff", Some(self.config.backoff))?;
         let Self { connector, config } = self;
         let inner = Inner { table: Table::new(), connector, config, origin: Instant::now() };
         Ok(KeyedPool { inner: Arc::new(inner) })

@@ -1,7 +1,7 @@
 //! What is compared: figures of one repeat.
 
 use crate::format;
-use crate::report::{LatencyReport, MachineReport, ScenarioReport, Unit};
+use crate::report::{LatencyReport, ScenarioReport, Unit};
 
 /// A figure that each repeat has, or none.
 #[derive(Debug, Clone, Copy)]
@@ -10,7 +10,7 @@ pub(super) struct Figure {
     pub(super) more_is_better: bool,
     /// Whether a busy or slower machine makes it worse.
     pub(super) is_on_time: bool,
-    of: fn(&ScenarioReport, &MachineReport) -> Option<f64>,
+    of: fn(&ScenarioReport) -> Option<f64>,
     pub(super) unit: Unit,
 }
 
@@ -21,24 +21,24 @@ pub(super) static FIGURES: [Figure; 7] = [
     Figure {
         more_is_better: true,
         unit: Unit::PerSecond,
-        ..time("rate", |it, _| Some(it.operations.rate_per_second))
+        ..time("rate", |it| Some(it.operations.rate_per_second))
     },
-    time("mean", |it, _| (latency(it).count > 0).then(|| latency(it).mean_ns)),
-    time("p50", |it, _| percentile(it, 2, |it| it.p50_ns)),
-    time("p95", |it, _| percentile(it, 20, |it| it.p95_ns)),
-    time("p99", |it, _| percentile(it, 100, |it| it.p99_ns)),
+    time("mean", |it| (latency(it).count > 0).then(|| latency(it).mean_ns)),
+    time("p50", |it| percentile(it, 2, |it| it.p50_ns)),
+    time("p95", |it| percentile(it, 20, |it| it.p95_ns)),
+    time("p99", |it| percentile(it, 100, |it| it.p99_ns)),
     time("cpu_per_operation", cpu_per_operation),
     Figure { is_on_time: false, unit: Unit::Bytes, ..time("rss_growth", rss_growth) },
 ];
 
-const fn time(name: &'static str, of: fn(&ScenarioReport, &MachineReport) -> Option<f64>) -> Figure {
+const fn time(name: &'static str, of: fn(&ScenarioReport) -> Option<f64>) -> Figure {
     Figure { name, more_is_better: false, is_on_time: true, of, unit: Unit::Nanoseconds }
 }
 
 impl Figure {
     /// In ns, bytes or a second; always above 0, so that there is a ratio.
-    pub(super) fn of(&self, scenario: &ScenarioReport, machine: &MachineReport) -> Option<f64> {
-        (self.of)(scenario, machine).filter(|value| value.is_finite() && *value > 0.0)
+    pub(super) fn of(&self, scenario: &ScenarioReport) -> Option<f64> {
+        (self.of)(scenario).filter(|value| value.is_finite() && *value > 0.0)
     }
 
     pub(super) fn show(&self, value: f64) -> String {
@@ -80,7 +80,7 @@ fn percentile(scenario: &ScenarioReport, needed: u64, of: fn(&LatencyReport) -> 
 }
 
 /// Processor time of the whole process, generator included.
-fn cpu_per_operation(scenario: &ScenarioReport, _: &MachineReport) -> Option<f64> {
+fn cpu_per_operation(scenario: &ScenarioReport) -> Option<f64> {
     /// Processors are accounted for in ticks of 10 ms; a hundred of them make it 1 %.
     const SECONDS_MIN: f64 = 1.0;
     let operations = &scenario.operations;
@@ -88,7 +88,7 @@ fn cpu_per_operation(scenario: &ScenarioReport, _: &MachineReport) -> Option<f64
     (seconds >= SECONDS_MIN).then(|| seconds * 1e9 / operations.succeeded as f64)
 }
 
-fn rss_growth(scenario: &ScenarioReport, _: &MachineReport) -> Option<f64> {
+fn rss_growth(scenario: &ScenarioReport) -> Option<f64> {
     let memory = scenario.memory;
     Some((memory.peak_bytes? as f64 - memory.before_bytes? as f64).max(GROWTH_MIN))
 }

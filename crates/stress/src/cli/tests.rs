@@ -242,8 +242,8 @@ fn a_report_that_cannot_be_written_is_an_error() {
 }
 
 #[cfg(unix)]
-fn interrupt(child: &std::process::Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+fn send(signal: &str, child: &std::process::Child) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
@@ -260,15 +260,17 @@ fn wait_for(file: &Path) {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_stops_the_load_tears_down_and_reports() {
-    for (name, code, verdict) in
-        [("endless.waits", 3, Verdict::Invalid), ("waits_and_breaks", 1, Verdict::Fail)]
-    {
+    for (signal, name, code, verdict) in [
+        ("-INT", "endless.waits", 3, Verdict::Invalid),
+        ("-HUP", "endless.waits", 3, Verdict::Invalid),
+        ("-INT", "waits_and_breaks", 1, Verdict::Fail),
+    ] {
         let (out, marks) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let arguments =
             ["--scenario", name, "--scenario", "other.passes", "--out", out.path().to_str().unwrap()];
         let mut child = stress(&arguments).env(MARKS, marks.path()).stdout(Stdio::null()).spawn().unwrap();
         wait_for(&marks.path().join("running"));
-        interrupt(&child);
+        send(signal, &child);
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert!(marks.path().join("torn_down").exists());
         let report = report_in(out.path());
@@ -293,9 +295,38 @@ fn a_second_interrupt_leaves_at_once_even_if_the_runtime_is_blocked() {
     let mut child =
         command.env(MARKS, marks.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&marks.path().join("running"));
-    interrupt(&child);
+    send("-INT", &child);
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.starts_with("stopping:")), "the first one was heard");
-    interrupt(&child);
+    send("-INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// Nobody gets to say anything any more, so what was written before has to be right.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_killed_leaves_no_green_report_and_its_scratch_to_the_next() {
+    let (out, marks) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = out.path().to_str().unwrap();
+    let names = ["--scenario", "fixed.passes", "--scenario", "endless.waits", "--scenario", "other.passes"];
+    let mut command = stress(&[&names[..], &["--out", path]].concat());
+    let mut child = command.env(MARKS, marks.path()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(&marks.path().join("running"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let run = fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path();
+    let read = |name: &str| fs::read_to_string(run.join(name)).unwrap();
+    let report: Report = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!((report.verdict, report.complete), (Verdict::Invalid, false));
+    assert_eq!(
+        (report.scenarios.len(), &report.not_run[..]),
+        (1, &["endless.waits".into(), "other.passes".into()][..])
+    );
+    assert_eq!(read("junit.xml").matches("<error").count(), 2);
+    assert!(read("report.html").contains("still going on when this was written: 2 not run"));
+
+    assert!(run.join("scratch").exists());
+    assert_eq!(output(&["--scenario", "fixed.passes", "--out", path]).0, 0);
+    assert!(!run.join("scratch").exists() && run.join("report.json").exists());
 }

@@ -176,6 +176,35 @@ fn two_programs_run_in_turns() {
     assert!(p50.map_or(code == 3, |ratio| ratio > 1.5), "{text}");
 }
 
+/// What a crash at the end, or a wrapper's own check, has to say is not to be lost.
+#[test]
+fn a_program_whose_exit_code_contradicts_its_report_is_not_compared() {
+    let bench = Bench::new();
+    let honest = bench.program(FAST);
+    let liar = bench.0.path().join("liar");
+    fs::write(&liar, format!("#!/bin/sh\n'{}' \"$@\"\nexit 7\n", honest.display())).unwrap();
+    fs::set_permissions(&liar, fs::Permissions::from_mode(0o755)).unwrap();
+    let paths = [honest.to_str().unwrap(), liar.to_str().unwrap()];
+    let (code, text) = bench.run(&honest, &["compare", "--interleave", paths[0], paths[1], "--rounds", "3"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("exit status: 7, though its report says PASS"), "{text}");
+}
+
+/// How well it tells on this machine: prints both tables. What it finds depends on how busy that is.
+#[test]
+#[ignore = "a measurement, for docs/benchmarks.md"]
+fn a_tenth_slower_beside_equal_programs() {
+    for slower in [FAST, FAST + FAST / 10] {
+        let bench = Bench::new();
+        let paths =
+            [bench.program(FAST), bench.program(slower)].map(|path| path.to_str().unwrap().to_owned());
+        let (code, text) =
+            bench.run(Path::new(&paths[0]), &["compare", "--interleave", &paths[0], &paths[1]]);
+        println!("{FAST} ms and {slower} ms, exit code {code}\n{text}");
+        assert!(slower > FAST || is_no_regression(code), "{text}");
+    }
+}
+
 #[test]
 fn what_cannot_be_compared_is_a_usage_error() {
     let bench = Bench::new();
