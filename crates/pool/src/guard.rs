@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::homes::Home;
 use crate::manager::Manager;
 use crate::shared::Shared;
 use crate::slots::Tag;
@@ -14,7 +15,7 @@ use crate::slots::Tag;
 /// What is dropped by a panic isn't pooled again: nobody knows in the middle of what it was.
 #[must_use = "dropping it gives the resource back"]
 pub struct Pooled<M: Manager> {
-    shared: Arc<Shared<M>>,
+    home: Arc<Home<M>>,
     /// Some until it is dropped or detached.
     resource: Option<M::Resource>,
     tag: Tag,
@@ -26,11 +27,11 @@ pub struct Pooled<M: Manager> {
 
 impl<M: Manager> Pooled<M> {
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared<M>>, resource: M::Resource, tag: Tag, suspect: bool) -> Self {
+    pub(crate) fn new(home: Arc<Home<M>>, resource: M::Resource, tag: Tag, suspect: bool) -> Self {
         #[cfg(feature = "metrics")]
-        let since = if shared.config.metrics.is_some() { shared.now() } else { 0 };
+        let since = if home.config.metrics.is_some() { home.now() } else { 0 };
         Self {
-            shared,
+            home,
             resource: Some(resource),
             tag,
             suspect,
@@ -43,7 +44,7 @@ impl<M: Manager> Pooled<M> {
     #[expect(clippy::missing_panics_doc, reason = "a guard has its resource until it is dropped or detached")]
     pub fn detach(mut self) -> M::Resource {
         let resource = self.resource.take();
-        self.shared.slots.discard(self.tag.slot, true);
+        self.home.slots.discard(self.tag.slot, true);
         resource.expect("a guard has its resource until it is dropped or detached")
     }
 
@@ -54,7 +55,7 @@ impl<M: Manager> Pooled<M> {
 
     /// How long ago the resource was made.
     pub fn age(&self) -> Duration {
-        Duration::from_nanos(self.shared.now().saturating_sub(self.tag.born))
+        Duration::from_nanos(self.home.now().saturating_sub(self.tag.born))
     }
 
     pub(crate) fn trust(&mut self) {
@@ -97,7 +98,7 @@ impl<M: Manager> Drop for Pooled<M> {
     #[inline]
     fn drop(&mut self) {
         let Some(resource) = self.resource.take() else { return };
-        let shared = &*self.shared;
+        let shared = &**self.home;
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));

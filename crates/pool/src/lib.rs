@@ -23,7 +23,7 @@
 //!
 //! # Features
 //! `metrics`: `PoolMetrics`, the statistics in a registry of `steadfast-metrics`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(steadfast_loom, allow(dead_code, unused_imports, reason = "only the modelled kernels are built"))]
 
 mod keyed;
@@ -38,6 +38,8 @@ mod config;
 mod error;
 #[cfg(not(steadfast_loom))]
 mod guard;
+#[cfg(not(steadfast_loom))]
+mod homes;
 #[cfg(not(steadfast_loom))]
 mod manager;
 #[cfg(all(feature = "metrics", not(steadfast_loom)))]

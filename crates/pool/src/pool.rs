@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::config::{Builder, Config, check_max};
 use crate::error::{Autopsy, GetError, InvalidConfig};
 use crate::guard::Pooled;
+use crate::homes::Homes;
 use crate::manager::Manager;
 use crate::shared::{Failure, Shared, nanos};
 use crate::slots::{End, Grant, Key, Looked, Nanos, Requested, Taken, Wait};
@@ -46,7 +47,7 @@ use crate::status::{CloseReport, Holder, Idle, Retained, Status};
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 pub struct Pool<M: Manager> {
-    shared: Arc<Shared<M>>,
+    homes: Arc<Homes<M>>,
 }
 
 impl<M: Manager> Pool<M> {
@@ -56,7 +57,7 @@ impl<M: Manager> Pool<M> {
     }
 
     pub(crate) fn new(manager: M, config: Config) -> Self {
-        Self { shared: Arc::new(Shared::new(manager, config)) }
+        Self { homes: Arc::new(Homes::new(Shared::new(manager, config))) }
     }
 
     /// A resource, within the builder's `timeout`.
@@ -71,7 +72,7 @@ impl<M: Manager> Pool<M> {
     /// Dropped, it leaves the queue; what it was about to get goes to the next, and a dial that it caused goes on for the others. Only a resource in the middle of its check is dropped.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<Pooled<M>, GetError<M::Error>>> + Send + '_ {
-        self.get_timeout(self.shared.config.timeout)
+        self.get_timeout(self.homes.shared.config.timeout)
     }
 
     /// A resource, within `timeout`. Zero: one that is idle now, or a timeout; over 584 years: no limit.
@@ -90,11 +91,11 @@ impl<M: Manager> Pool<M> {
         timeout: Duration,
     ) -> impl Future<Output = Result<Pooled<M>, GetError<M::Error>>> + Send + '_ {
         let at = Location::caller();
-        let mut asking = Asking { shared: &self.shared, timeout: nanos(timeout), at, key: None };
+        let mut asking = Asking { homes: &self.homes, timeout: nanos(timeout), at, key: None };
         async move {
-            if let Some((resource, tag)) = self.shared.slots.take_at_once(at) {
+            if let Some((resource, tag)) = self.homes.shared.slots.take_at_once(at) {
                 asking.served(None);
-                return Ok(Pooled::new(Arc::clone(&self.shared), resource, tag, false));
+                return Ok(Pooled::new(self.homes.home(), resource, tag, false));
             }
             match poll_fn(|context| asking.poll(context)).await? {
                 Answer { resource, check: false, wait, .. } => {
@@ -113,7 +114,7 @@ impl<M: Manager> Pool<M> {
     #[track_caller]
     pub fn try_get(&self) -> Result<Pooled<M>, GetError<M::Error>> {
         let at = Location::caller();
-        let shared = &self.shared;
+        let shared = &self.homes.shared;
         let mut again = false;
         loop {
             let taken = shared.slots.request_at_once(again, at, &|| shared.now());
@@ -121,7 +122,7 @@ impl<M: Manager> Pool<M> {
                 if counts.closed { GetError::Closed } else { GetError::Exhausted(Box::new((*counts).into())) }
             })?;
             let mut checking = Checking { shared, end: Some(End::Error) };
-            let mut pooled = Pooled::new(Arc::clone(shared), resource, tag, true);
+            let mut pooled = Pooled::new(self.homes.home(), resource, tag, true);
             if !shared.manager.has_broken(&mut pooled) {
                 checking.end(End::Ok);
                 pooled.trust();
@@ -151,7 +152,7 @@ impl<M: Manager> Pool<M> {
     ) -> impl Future<Output = Result<(), GetError<M::Error>>> + Send + '_ {
         let at = Location::caller();
         async move {
-            let shared = &self.shared;
+            let shared = &self.homes.shared;
             let wait = shared.slots.wait_of(nanos(timeout), at, shared.now());
             let warm = poll_fn(|context| {
                 let (warm, keeper_missing) = shared.slots.poll_warm(context.waker().clone());
@@ -168,33 +169,33 @@ impl<M: Manager> Pool<M> {
 
     /// How the pool stands, at one moment.
     pub fn status(&self) -> Status {
-        self.shared.slots.counts().into()
+        self.homes.shared.slots.counts().into()
     }
 
     /// Those who have had resources for longest, the longest first, at most three.
     pub fn holders(&self) -> Vec<Holder> {
-        self.shared.slots.holders(self.shared.now()).into_iter().map(Holder::from).collect()
+        self.homes.shared.slots.holders(self.homes.shared.now()).into_iter().map(Holder::from).collect()
     }
 
     /// The last dial that came to nothing, however long ago.
     pub fn last_dial_error(&self) -> Option<Failure<M>> {
-        self.shared.slots.last_failure()
+        self.homes.shared.slots.last_failure()
     }
 
     /// What makes the resources.
     pub fn manager(&self) -> &M {
-        &self.shared.manager
+        &self.homes.shared.manager
     }
 
     /// Asks of each idle resource whether to keep it, the one that was used longest ago first. While it is looked at it counts as in use.
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, Idle) -> bool) -> Retained {
-        let shared = &self.shared;
+        let shared = &self.homes.shared;
         let mut retained = Retained::default();
         for _ in 0..shared.slots.counts().idle {
             let Some((resource, tag)) = shared.slots.take_oldest(retained.kept, Location::caller()) else {
                 break;
             };
-            let mut pooled = Pooled::new(Arc::clone(shared), resource, tag, true);
+            let mut pooled = Pooled::new(self.homes.home(), resource, tag, true);
             let now = shared.now();
             let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
             let kept = keep(&mut pooled, Idle { age: since(tag.born), idle: since(tag.used) });
@@ -216,7 +217,7 @@ impl<M: Manager> Pool<M> {
     /// A maximum of 0, over [`MAX_LIMIT`](crate::MAX_LIMIT), or under the builder's `idle_min`.
     pub fn resize(&self, max: usize) -> Result<(), InvalidConfig> {
         check_max(max)?;
-        self.shared.slots.resize(max).map_err(|idle_min| InvalidConfig {
+        self.homes.shared.slots.resize(max).map_err(|idle_min| InvalidConfig {
             field: "max",
             found: max.to_string(),
             allowed: format!("at least idle_min, which is {idle_min}"),
@@ -232,7 +233,7 @@ impl<M: Manager> Pool<M> {
     /// # Cancel safety
     /// Once polled, the pool is closed. Closing again waits again.
     pub async fn close(&self, within: Duration) -> CloseReport {
-        let shared = &self.shared;
+        let shared = &self.homes.shared;
         let started = shared.now();
         let idle = shared.slots.close();
         shared.stop_dials();
@@ -254,13 +255,13 @@ impl<M: Manager> Pool<M> {
 
     /// Whether [`Pool::close`] was called.
     pub fn is_closed(&self) -> bool {
-        self.shared.slots.is_closed()
+        self.homes.shared.slots.is_closed()
     }
 }
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { homes: Arc::clone(&self.homes) }
     }
 }
 
@@ -272,7 +273,7 @@ impl<M: Manager> fmt::Debug for Pool<M> {
 
 /// A request under way. Dropped, it leaves the queue.
 struct Asking<'a, M: Manager> {
-    shared: &'a Arc<Shared<M>>,
+    homes: &'a Homes<M>,
     timeout: Nanos,
     at: &'static Location<'static>,
     key: Option<Key>,
@@ -291,12 +292,21 @@ type Told<M> = GetError<<M as Manager>::Error>;
 impl<M: Manager> Asking<'_, M> {
     #[inline]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
-        let shared = self.shared;
+        let shared = &self.homes.shared;
         if self.key.is_some() {
             return self.look(context);
         }
         let patience = || (context.waker().clone(), shared.now());
-        let mut patient = shared.slots.looks_busy().then(patience);
+        let mut patient = None;
+        if shared.slots.looks_busy() {
+            match shared.slots.wait_at_once(patience(), self.timeout, self.at) {
+                Ok(key) => {
+                    self.key = Some(key);
+                    return Poll::Pending;
+                }
+                Err(patience) => patient = Some(patience),
+            }
+        }
         loop {
             let asked = shared.slots.request(&mut patient, self.timeout, self.at, &|| shared.now());
             if matches!(asked.taken, Taken::NeedsPatience) {
@@ -308,10 +318,10 @@ impl<M: Manager> Asking<'_, M> {
     }
 
     fn look(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
-        let Some(key) = &self.key else { return Poll::Pending };
-        match self.shared.slots.look(key, context.waker()) {
+        let Some(key) = &mut self.key else { return Poll::Pending };
+        match self.homes.shared.slots.look(key, context.waker()) {
             Looked::Waiting { keeper_missing } => {
-                self.shared.start(None, keeper_missing);
+                self.homes.shared.start(None, keeper_missing);
                 Poll::Pending
             }
             Looked::Done(taken) => {
@@ -327,16 +337,16 @@ impl<M: Manager> Asking<'_, M> {
             // Before anything that can panic: the key is given up by `drop`.
             if let Taken::Queued(key) = asked.taken {
                 self.key = Some(key);
-                self.shared.start(asked.dial, asked.keeper_missing);
+                self.homes.shared.start(asked.dial, asked.keeper_missing);
                 return Poll::Pending;
             }
             if tokio::runtime::Handle::try_current().is_ok() {
-                self.shared.start(asked.dial, asked.keeper_missing);
+                self.homes.shared.start(asked.dial, asked.keeper_missing);
             }
         }
         Poll::Ready(match asked.taken {
             Taken::Got { value, tag, check, wait } => {
-                let resource = Pooled::new(Arc::clone(self.shared), value, tag, check);
+                let resource = Pooled::new(self.homes.home(), value, tag, check);
                 Ok(Answer { resource, check, wait })
             }
             Taken::Ended(Grant::TimedOut(told)) => {
@@ -354,7 +364,7 @@ impl<M: Manager> Asking<'_, M> {
 
     /// Checks what was given, and waits again in the old place for something better, until the time is over.
     async fn check(&mut self, first: Answer<M>) -> Result<Pooled<M>, Told<M>> {
-        let shared = self.shared;
+        let shared = &self.homes.shared;
         let mut answer = first;
         let mut checked = Duration::ZERO;
         let mut wait = answer.wait;
@@ -423,8 +433,8 @@ impl<M: Manager> Asking<'_, M> {
     #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "only metrics are told"))]
     fn served(&self, wait: Option<Wait>) {
         #[cfg(feature = "metrics")]
-        if let Some(metrics) = &self.shared.config.metrics {
-            let waited = wait.map_or(0, |wait| self.shared.now().saturating_sub(wait.since));
+        if let Some(metrics) = &self.homes.shared.config.metrics {
+            let waited = wait.map_or(0, |wait| self.homes.shared.now().saturating_sub(wait.since));
             metrics.waited(Duration::from_nanos(waited));
         }
         let _ = wait;
@@ -433,8 +443,8 @@ impl<M: Manager> Asking<'_, M> {
 
 impl<M: Manager> Drop for Asking<'_, M> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.shared.slots.cancel(&key);
+        if let Some(mut key) = self.key.take() {
+            self.homes.shared.slots.cancel(&mut key);
         }
     }
 }

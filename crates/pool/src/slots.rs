@@ -12,17 +12,21 @@
 //!
 //! A slot is at one [`Place`] at a time. Who takes it off `Idle` or `Connecting` has to bring it back exactly once; the shell does so by RAII.
 
+#[expect(unsafe_code, reason = "a waiter takes what it was given without a lock")]
+mod cells;
 #[cfg(all(test, steadfast_loom))]
 mod loom_models;
 mod queue;
 mod state;
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
 use std::task::Waker;
 
-use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+use cells::Chunks;
 pub(crate) use queue::{Key, Wait};
-use queue::{Look, Queue};
+use queue::{Look, NONE, Queue};
 use state::{After, Dials, Keeper, State};
 
 /// Nanoseconds since the pool was made.
@@ -56,7 +60,7 @@ pub(crate) struct Tag {
 }
 
 /// Where a slot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Place {
     Free,
     Connecting,
@@ -66,6 +70,8 @@ enum Place {
     InUse {
         since: Nanos,
         at: &'static Location<'static>,
+        /// In which it was handed over if it was waited for, else [`NONE`].
+        cell: u32,
     },
 }
 
@@ -142,14 +148,15 @@ pub(crate) struct Counts {
 
 /// What was counted since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Tally {
     pub(crate) started: u64,
     pub(crate) ok: u64,
+    /// Started and not ended.
+    pub(crate) waiting: u64,
     pub(crate) error: u64,
     pub(crate) timeout: u64,
     pub(crate) cancelled: u64,
-    /// Started and not ended.
-    pub(crate) waiting: u64,
     pub(crate) dials: u64,
     pub(crate) dial_failures: u64,
     pub(crate) retired: u64,
@@ -175,11 +182,16 @@ pub(crate) struct Plan {
     pub(crate) next: Nanos,
 }
 
-/// The kernel.
+/// The kernel. The lock and what every request writes come first, in two neighbouring cache lines.
+#[repr(C, align(128))]
 pub(crate) struct Slots<T, F> {
     state: Mutex<State<T, F>>,
     /// How many were idle when the lock was last let go: a hint whether a waker will be needed. Relaxed: who is misled only does more.
     idle_hint: AtomicUsize,
+    /// The time as of the keeper's last visit. Relaxed: it is coarse anyhow.
+    now_hint: AtomicU64,
+    check_after: Nanos,
+    cells: Arc<Chunks<Grant<T, F>>>,
 }
 
 /// A way to ask for the time: only the shell has a clock.
@@ -216,7 +228,14 @@ impl<T, F: Clone> Slots<T, F> {
             tally: Tally::default(),
             ceiling: rules.max,
         };
-        Self { state: Mutex::new(state), idle_hint: AtomicUsize::new(0) }
+        let cells = state.queue.cells();
+        Self {
+            state: Mutex::new(state),
+            idle_hint: AtomicUsize::new(0),
+            now_hint: AtomicU64::new(0),
+            check_after: rules.check_after,
+            cells,
+        }
     }
 
     /// Changes the state under the lock, then does what is left to do.
@@ -272,7 +291,7 @@ impl<T, F: Clone> Slots<T, F> {
         }
         let taken = state.idle.pop();
         if let Some((_, tag)) = &taken {
-            state.places[tag.slot as usize] = Place::InUse { since: now, at };
+            state.places[tag.slot as usize] = Place::InUse { since: now, at, cell: NONE };
             state.touched = true;
             state.in_use += 1;
             state.tally.started += 1;
@@ -280,6 +299,26 @@ impl<T, F: Clone> Slots<T, F> {
             self.committed(&state);
         }
         taken
+    }
+
+    /// The short way into the queue, when nothing else is to be considered: the keeper ticks and comes by the deadline, nothing is idle, and there is no room to dial.
+    #[inline]
+    pub(crate) fn wait_at_once(
+        &self,
+        (waker, now): (Waker, Nanos),
+        timeout: Nanos,
+        at: &'static Location<'static>,
+    ) -> Result<Key, (Waker, Nanos)> {
+        let mut state = lock(&self.state);
+        let deadline = now.saturating_add(timeout);
+        let kept = state.ticking && state.keeper.next <= deadline && !state.keeper_is_late(now);
+        let full = state.idle.is_empty() && state.size >= state.rules.max;
+        if !kept || !full || state.closed || state.tally.started.is_multiple_of(CLOCK_EVERY) {
+            return Err((waker, now));
+        }
+        let key = state.queue_up(waker, timeout, at, now);
+        self.committed(&state);
+        Ok(key)
     }
 
     /// The short way back, when nothing else is to be considered: to the first who waits, or to the idle ones.
@@ -294,15 +333,14 @@ impl<T, F: Clone> Slots<T, F> {
         state.leave_use(tag.slot);
         state.touched = true;
         let tag = Tag { used: state.now, ..tag };
-        let Some(wait) = state.queue.first() else {
-            state.places[tag.slot as usize] = Place::Idle;
-            state.idle.push((value, tag));
-            self.committed(state);
-            return Ok(());
+        let waker = match state.hand_over(value, tag) {
+            Ok(waker) => waker,
+            Err((value, tag)) => {
+                state.places[tag.slot as usize] = Place::Idle;
+                state.idle.push((value, tag));
+                None
+            }
         };
-        state.places[tag.slot as usize] = Place::InUse { since: state.now, at: wait.at };
-        state.in_use += 1;
-        let waker = state.queue.grant_first(Grant::Resource(value, tag));
         self.committed(state);
         drop(guard);
         if let Some(waker) = waker {
@@ -314,7 +352,10 @@ impl<T, F: Clone> Slots<T, F> {
     /// Every change ends with this.
     #[inline]
     fn committed(&self, state: &State<T, F>) {
-        self.idle_hint.store(state.idle.len(), Ordering::Relaxed);
+        // Written only where they differ, since every request reads them: then processors needn't take them from one another.
+        if self.idle_hint.load(Ordering::Relaxed) != state.idle.len() {
+            self.idle_hint.store(state.idle.len(), Ordering::Relaxed);
+        }
         if cfg!(any(debug_assertions, steadfast_loom)) {
             state.assert_sound();
         }
@@ -411,12 +452,27 @@ impl<T, F: Clone> Slots<T, F> {
     }
 
     /// What became of a place in the queue. A grant that isn't a resource to check ends the request.
-    pub(crate) fn look(&self, key: &Key, waker: &Waker) -> Looked<T, F> {
+    #[inline]
+    pub(crate) fn look(&self, key: &mut Key, waker: &Waker) -> Looked<T, F> {
+        // Nearly always it is there: whoever gave it has counted it already, so nothing is left to be done under the lock.
+        let now = self.now_hint.load(Ordering::Relaxed);
+        let plain = |tag: &Tag| now.saturating_sub(tag.used) < self.check_after;
+        let taken = self
+            .cells
+            .take_if(&mut key.claim, |grant| matches!(grant, Grant::Resource(_, tag) if plain(tag)));
+        if let Some(Grant::Resource(value, tag)) = taken {
+            return Looked::Done(Taken::Got { value, tag, check: false, wait: Some(key.wait) });
+        }
+        self.look_with_care(key, waker)
+    }
+
+    #[cold]
+    fn look_with_care(&self, key: &mut Key, waker: &Waker) -> Looked<T, F> {
         {
             let mut state = lock(&self.state);
             match state.queue.look(key, waker) {
                 Look::Waiting => return Looked::Waiting { keeper_missing: state.keeper.alive == 0 },
-                Look::Granted(grant, wait) => return Looked::Done(state.conclude(grant, wait)),
+                Look::Granted(grant) => return Looked::Done(state.take_granted(grant, key)),
                 Look::WakerChanged => {}
             }
         }
@@ -424,7 +480,7 @@ impl<T, F: Clone> Slots<T, F> {
         let fresh = waker.clone();
         let mut state = lock(&self.state);
         let (looked, old) = match state.queue.look(key, waker) {
-            Look::Granted(grant, wait) => (Looked::Done(state.conclude(grant, wait)), Some(fresh)),
+            Look::Granted(grant) => (Looked::Done(state.take_granted(grant, key)), Some(fresh)),
             Look::Waiting | Look::WakerChanged => {
                 let keeper_missing = state.keeper.alive == 0;
                 (Looked::Waiting { keeper_missing }, state.queue.set_waker(key, fresh))
@@ -436,15 +492,18 @@ impl<T, F: Clone> Slots<T, F> {
     }
 
     /// Gives up a place in the queue, also when the grant has come already: what it is goes to the next.
-    pub(crate) fn cancel(&self, key: &Key) {
+    pub(crate) fn cancel(&self, key: &mut Key) {
         let dropped = self.change(|state, after| match state.queue.leave(key) {
-            Ok(grant) => {
+            Ok(Grant::Resource(value, tag)) => {
+                state.count_again();
                 state.end(End::Cancelled);
-                if let Grant::Resource(value, tag) = grant {
-                    state.leave_use(tag.slot);
-                    state.offer(value, tag, after);
-                    return None;
-                }
+                state.leave_use(tag.slot);
+                state.offer(value, tag, after);
+                None
+            }
+            Ok(grant) => {
+                state.queue.reuse(key.claim.number);
+                state.end(End::Cancelled);
                 Some(Err(grant))
             }
             Err(waker) => {
@@ -532,9 +591,9 @@ impl<T, F: Clone> Slots<T, F> {
             if !retryable && state.queue.waiting() > 0 {
                 // While others have resources that may come back, only the first one is told.
                 let all = state.in_use == 0;
-                let first = state.queue.first().map(|wait| wait.ticket);
-                let chosen = |wait: &Wait| all || Some(wait.ticket) == first;
-                state.queue.grant_where(chosen, |_, _| Grant::Failed(failure.clone()), &mut after.wake_more);
+                let first = state.queue.first_ticket();
+                let chosen = |ticket, _| all || Some(ticket) == first;
+                state.queue.grant_where(chosen, |_| Grant::Failed(failure.clone()), &mut after.wake_more);
             }
             let last = state.dials.last_failure.replace(failure);
             state.vacate(slot, after);
@@ -555,20 +614,19 @@ impl<T, F: Clone> Slots<T, F> {
     /// Whether the keeper is missing, or so late that it must be stuck. Then the caller's is the next, under the number returned.
     pub(crate) fn keeper_needed(&self, now: Nanos) -> Option<u64> {
         let mut state = lock(&self.state);
-        let late = state.keeper.next.saturating_add(KEEPER_LATE) < now;
-        if state.closed || state.keeper.alive != 0 && !late {
+        if state.closed || state.keeper.alive != 0 && !state.keeper_is_late(now) {
             return None;
         }
         state.keeper.last += 1;
         state.keeper.alive = state.keeper.last;
         state.keeper.called = true;
         state.keeper.next = now;
-        let old = state.keeper.waker.take();
+        let (number, old) = (state.keeper.last, state.keeper.waker.take());
         drop(state);
         if let Some(old) = old {
             old.wake();
         }
-        Some(lock(&self.state).keeper.last)
+        Some(number)
     }
 
     /// The keeper's work: whose time is over, what is due.
@@ -586,6 +644,7 @@ impl<T, F: Clone> Slots<T, F> {
             }
             plan.ends = false;
             state.now = state.now.max(now);
+            self.now_hint.store(state.now, Ordering::Relaxed);
             state.ticking = std::mem::take(&mut state.touched);
             state.expire(now, &mut after.wake_more);
             state.retire_idle(now, after);
@@ -657,7 +716,7 @@ impl<T, F: Clone> Slots<T, F> {
                 return None;
             }
             let (value, tag) = state.idle.remove(place);
-            state.places[tag.slot as usize] = Place::InUse { since: state.now, at };
+            state.places[tag.slot as usize] = Place::InUse { since: state.now, at, cell: NONE };
             state.in_use += 1;
             Some((value, tag))
         })
@@ -685,7 +744,7 @@ impl<T, F: Clone> Slots<T, F> {
             }
             state.closed = true;
             after.wake_more.append(&mut state.watchers);
-            state.queue.grant_where(|_| true, |_, _| Grant::Closed, &mut after.wake_more);
+            state.queue.grant_where(|_, _| true, |_| Grant::Closed, &mut after.wake_more);
             let idle = std::mem::take(&mut state.idle);
             let count = idle.len();
             for (value, tag) in idle {

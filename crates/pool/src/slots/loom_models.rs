@@ -73,10 +73,10 @@ fn filled(max: usize, count: u32) -> Arc<Model> {
 
 /// A resource for which a dial was made; its value is the slot's number.
 fn take_by_dial(slots: &Model) -> (u32, Tag) {
-    let (key, dial) = queue(slots);
+    let (mut key, dial) = queue(slots);
     let slot = dial.expect("there is room");
     slots.dialled(slot, slot, Nanos::MAX, 0);
-    granted(slots, &key).expect("the dial was for this one")
+    granted(slots, &mut key).expect("the dial was for this one")
 }
 
 /// A place in the queue, with a waker that wakes nobody.
@@ -93,7 +93,7 @@ fn queue_until(slots: &Model, timeout: Nanos) -> (Key, Option<u32>) {
 }
 
 /// What a place in the queue came to, if anything.
-fn granted(slots: &Model, key: &Key) -> Option<(u32, Tag)> {
+fn granted(slots: &Model, key: &mut Key) -> Option<(u32, Tag)> {
     match slots.look(key, Waker::noop()) {
         Looked::Done(Taken::Got { value, tag, .. }) => Some((value, tag)),
         Looked::Done(_) | Looked::Waiting { .. } => None,
@@ -137,9 +137,10 @@ impl Future for Get<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = context.waker();
+        let slots = self.slots;
         let mut missing = false;
-        let taken = if let Some(key) = &self.key {
-            match self.slots.look(key, waker) {
+        let taken = if let Some(key) = &mut self.key {
+            match slots.look(key, waker) {
                 Looked::Done(taken) => {
                     self.key = None;
                     Some(taken)
@@ -151,6 +152,10 @@ impl Future for Get<'_> {
             }
         } else if let Some((value, tag)) = self.slots.take_at_once(here()) {
             return Poll::Ready(Some((value, tag, false)));
+        } else if let Ok(key) = self.slots.wait_at_once((waker.clone(), 0), Nanos::MAX - 1, here()) {
+            self.key = Some(key);
+            self.waited = true;
+            None
         } else {
             let asked = self.slots.request(&mut Some((waker.clone(), 0)), Nanos::MAX - 1, here(), &|| 0);
             if let Some(slot) = asked.dial {
@@ -181,8 +186,8 @@ impl Future for Get<'_> {
 
 impl Drop for Get<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.slots.cancel(&key);
+        if let Some(mut key) = self.key.take() {
+            self.slots.cancel(&mut key);
         }
         if let Some(keeper) = self.keeper {
             self.slots.keeper_gone(keeper);
@@ -278,22 +283,22 @@ fn loom_a_newcomer_overtakes_nobody() {
     model(3, move || {
         let slots = slots(1);
         let (value, tag) = take_by_dial(&slots);
-        let (first, _) = queue(&slots);
+        let (mut first, _) = queue(&slots);
         tick(&slots);
         let others = Arc::clone(&slots);
         let back = thread::spawn(move || others.put(value, tag, &|| 0));
         assert!(slots.take_at_once(here()).is_none(), "P4: the newcomer took what another waited for");
         let asked = slots.request(&mut Some((Waker::noop().clone(), 0)), Nanos::MAX, here(), &|| 0);
-        let Taken::Queued(second) = asked.taken else {
+        let Taken::Queued(mut second) = asked.taken else {
             panic!("P4: the newcomer took what another waited for")
         };
-        let early = granted(&slots, &first);
+        let early = granted(&slots, &mut first);
         noted.note(if early.is_some() { "back already" } else { "not back yet" });
         back.join().unwrap();
-        let (value, tag) = early.or_else(|| granted(&slots, &first)).expect("P4: the first one is first");
-        assert!(granted(&slots, &second).is_none());
+        let (value, tag) = early.or_else(|| granted(&slots, &mut first)).expect("P4: the first one is first");
+        assert!(granted(&slots, &mut second).is_none());
         slots.put(value, tag, &|| 0);
-        let (value, tag) = granted(&slots, &second).expect("P4: then the second one");
+        let (value, tag) = granted(&slots, &mut second).expect("P4: then the second one");
         slots.put(value, tag, &|| 0);
         assert_at_rest(&slots, 1);
     });
@@ -307,14 +312,16 @@ fn loom_who_gives_up_passes_it_on() {
     model(3, move || {
         let slots = slots(1);
         let (value, tag) = take_by_dial(&slots);
-        let (first, _) = queue(&slots);
+        let (mut first, _) = queue(&slots);
         tick(&slots);
         let others = Arc::clone(&slots);
         let back = thread::spawn(move || others.put(value, tag, &|| 0));
         let (others, seen) = (Arc::clone(&slots), noted.clone());
         let gives_up = thread::spawn(move || {
-            seen.note(if others.counts().queued == 0 { "granted" } else { "waiting" });
-            others.cancel(&first);
+            let before = others.counts();
+            seen.note(if before.queued == 0 { "granted" } else { "waiting" });
+            others.cancel(&mut first);
+            assert!(others.counts().tally.ok >= before.tally.ok, "P8: a count of what ended has fallen");
         });
         let (value, tag, _) = block_on(get(&slots)).expect("nobody closes");
         slots.put(value, tag, &|| 0);
@@ -358,14 +365,14 @@ fn loom_a_dial_survives_who_asked_for_it() {
     let noted = seen.clone();
     model(3, move || {
         let slots = slots(2);
-        let (asker, dial) = queue(&slots);
+        let (mut asker, dial) = queue(&slots);
         let slot = dial.expect("there is room");
         let others = Arc::clone(&slots);
         let dialler = thread::spawn(move || others.dialled(slot, slot, Nanos::MAX, 0));
         let (others, seen) = (Arc::clone(&slots), noted.clone());
         let gives_up = thread::spawn(move || {
             seen.note(if others.counts().connecting == 0 { "dialled" } else { "dialling" });
-            others.cancel(&asker);
+            others.cancel(&mut asker);
         });
         let (value, tag, _) = block_on(get(&slots)).expect("nobody closes");
         slots.put(value, tag, &|| 0);
@@ -382,14 +389,14 @@ fn loom_a_dial_survives_who_asked_for_it() {
 fn loom_a_failed_dial_gives_its_room_back() {
     model(3, move || {
         let slots = slots(1);
-        let (asker, dial) = queue(&slots);
+        let (mut asker, dial) = queue(&slots);
         let slot = dial.expect("there is room");
         let others = Arc::clone(&slots);
         let dialler = thread::spawn(move || others.dial_failed(slot, "refused", true, 0, |_| 0));
         let (value, tag, _) = {
             // The asker gives up at any moment; another one waits and must get a dial of its own.
             let others = Arc::clone(&slots);
-            let gives_up = thread::spawn(move || others.cancel(&asker));
+            let gives_up = thread::spawn(move || others.cancel(&mut asker));
             let got = block_on(get(&slots)).expect("nobody closes");
             gives_up.join().unwrap();
             got
@@ -409,11 +416,11 @@ fn loom_a_deadline_and_a_grant_are_never_both() {
         let slots = slots(1);
         let (value, tag) = take_by_dial(&slots);
         let keeper = slots.keeper_needed(0).expect("there is none");
-        let (waiter, _) = queue_until(&slots, 10);
+        let (mut waiter, _) = queue_until(&slots, 10);
         let others = Arc::clone(&slots);
         let back = thread::spawn(move || others.put(value, tag, &|| 0));
         slots.tend(keeper, 10);
-        match slots.look(&waiter, Waker::noop()) {
+        match slots.look(&mut waiter, Waker::noop()) {
             Looked::Done(Taken::Got { value, tag, .. }) => {
                 noted.note("granted");
                 slots.put(value, tag, &|| 0);

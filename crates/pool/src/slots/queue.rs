@@ -1,21 +1,32 @@
-//! Who waits, in the order of tickets. A place in the queue is a key into a slab, so that leaving it costs the same wherever it is.
+//! Who waits, in the order of tickets: a ring, whose first is served and at whose end one queues. Who leaves from its middle leaves a hole.
+//!
+//! What a waiter is given lies in a [cell](super::cells), so that it can be taken without the kernel's lock. A cell that a resource was handed over in is remembered by the slot's place and
+//! used again when the resource is back.
 
+use std::collections::VecDeque;
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::Nanos;
+use super::cells::{Cells, Chunks, Claim};
 
-/// No entry.
-const NONE: u32 = u32::MAX;
+/// Rings of fewer places aren't tidied of holes.
+const TIDY_FROM: usize = 64;
 
-/// A place in the queue. Whoever has it takes the entry out exactly once.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Key(u32);
+/// No cell.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A place in the queue. Whoever has it takes what is given there, or leaves, exactly once.
+pub(crate) struct Key {
+    pub(super) wait: Wait,
+    pub(super) claim: Claim,
+}
 
 /// What a waiter brings along.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    /// The order of arrival; kept by whoever has to wait again.
+    /// The order of arrival; no two have the same. Kept by whoever has to wait again.
     pub(crate) ticket: u64,
     pub(crate) since: Nanos,
     pub(crate) deadline: Nanos,
@@ -25,193 +36,184 @@ pub(crate) struct Wait {
     pub(crate) at: &'static Location<'static>,
 }
 
-enum Stage<G> {
-    Vacant,
-    Waiting(Option<Waker>),
-    Granted(G),
-}
-
-struct Entry<G> {
-    stage: Stage<G>,
-    wait: Wait,
-    before: u32,
-    after: u32,
+/// What the queue keeps of a waiter.
+struct Waiter {
+    ticket: u64,
+    deadline: Nanos,
+    at: &'static Location<'static>,
+    /// `None` once it was woken to look again.
+    waker: Option<Waker>,
+    /// [`NONE`] for a hole.
+    cell: u32,
 }
 
 /// What a look at one's own place shows.
-pub(crate) enum Look<G> {
-    /// The grant, and what was brought along. The place is gone.
-    Granted(G, Wait),
+pub(super) enum Look<G> {
+    Granted(G),
     /// Nothing yet, and the waker is still the right one.
     Waiting,
     /// Nothing yet, and the waker is another one.
     WakerChanged,
 }
 
-/// Waiters in the order of their tickets, and grants that nobody has taken yet.
+/// Waiters in the order of their tickets. The first and the last are no holes.
 pub(crate) struct Queue<G> {
-    entries: Vec<Entry<G>>,
-    vacant: Vec<u32>,
-    first: u32,
-    last: u32,
-    waiting: usize,
+    ring: VecDeque<Waiter>,
+    holes: usize,
+    cells: Cells<G>,
 }
 
 impl<G> Queue<G> {
     pub(crate) fn new() -> Self {
-        Self { entries: Vec::new(), vacant: Vec::new(), first: NONE, last: NONE, waiting: 0 }
+        Self { ring: VecDeque::new(), holes: 0, cells: Cells::new() }
     }
 
-    /// How many wait; those with a grant don't.
+    /// Where those who have keys find what they were given.
+    pub(super) fn cells(&self) -> Arc<Chunks<G>> {
+        self.cells.chunks()
+    }
+
+    /// How many wait; those who were given something don't.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.ring.len() - self.holes
     }
 
     /// Queues by ticket. Nearly always at the end; who waits again goes to where its ticket belongs.
+    #[inline]
     pub(crate) fn enter(&mut self, wait: Wait, waker: Waker) -> Key {
-        let entry = Entry { stage: Stage::Waiting(Some(waker)), wait, before: NONE, after: NONE };
-        let at = if let Some(at) = self.vacant.pop() {
-            self.entries[at as usize] = entry;
-            at
+        let (cell, claim) = self.cells.open();
+        let Wait { ticket, deadline, at, .. } = wait;
+        let waiter = Waiter { ticket, deadline, at, waker: Some(waker), cell };
+        if self.ring.back().is_none_or(|last| last.ticket < ticket) {
+            self.ring.push_back(waiter);
         } else {
-            self.entries.push(entry);
-            (self.entries.len() - 1) as u32
-        };
-        // The last of those that came earlier.
-        let mut before = self.last;
-        while before != NONE && self.entries[before as usize].wait.ticket > wait.ticket {
-            before = self.entries[before as usize].before;
+            let place = self.ring.partition_point(|other| other.ticket < ticket);
+            self.ring.insert(place, waiter);
         }
-        let after = if before == NONE { self.first } else { self.entries[before as usize].after };
-        self.link(before, at);
-        self.link(at, after);
-        self.waiting += 1;
-        Key(at)
+        Key { wait, claim }
     }
 
-    /// Makes two entries neighbours; `NONE` stands for the queue's ends.
-    fn link(&mut self, before: u32, after: u32) {
-        match before {
-            NONE => self.first = after,
-            _ => self.entries[before as usize].after = after,
-        }
-        match after {
-            NONE => self.last = before,
-            _ => self.entries[after as usize].before = before,
-        }
+    /// The first one's ticket.
+    pub(crate) fn first_ticket(&self) -> Option<u64> {
+        self.ring.front().map(|first| first.ticket)
     }
 
-    /// Takes `at` out of the order; its entry stays.
-    fn unlink(&mut self, at: u32) {
-        let Entry { before, after, .. } = self.entries[at as usize];
-        self.link(before, after);
-        self.waiting -= 1;
-    }
-
-    /// What the first one brought along.
+    /// Gives the first one what it waits for. Its waker is to be woken once the lock is let go; its cell is for [`Self::reuse`] once the grant is
+    /// known to be taken. The grant comes back if nobody waits.
     #[inline]
-    pub(crate) fn first(&self) -> Option<Wait> {
-        (self.first != NONE).then(|| self.entries[self.first as usize].wait)
-    }
-
-    /// Gives the first one what it waits for. Its waker is to be woken once the lock is let go.
-    #[inline]
-    pub(crate) fn grant_first(&mut self, grant: G) -> Option<Waker> {
-        debug_assert!(self.first != NONE, "nobody waits");
-        self.grant(self.first, grant)
-    }
-
-    fn grant(&mut self, at: u32, grant: G) -> Option<Waker> {
-        self.unlink(at);
-        match std::mem::replace(&mut self.entries[at as usize].stage, Stage::Granted(grant)) {
-            Stage::Waiting(waker) => waker,
-            Stage::Vacant | Stage::Granted(_) => unreachable!("an entry in the order waits"),
+    pub(super) fn grant_first(&mut self, grant: G) -> Result<Granted, G> {
+        let Some(Waiter { at, waker, cell, .. }) = self.ring.pop_front() else { return Err(grant) };
+        self.cells.fill(cell, grant);
+        if self.holes > 0 {
+            self.trim();
         }
+        Ok(Granted { at, waker, cell })
     }
 
-    /// Gives each one who is `chosen` what `grant` makes of its position (0 is next), its wait and how many waited; the wakers are appended to `wakers`.
+    /// Keeps a cell for another waiter, now that its owner has taken what was given.
+    #[inline]
+    pub(super) fn reuse(&mut self, cell: u32) {
+        self.cells.reuse(cell);
+    }
+
+    /// Whether what was given in a cell hasn't been taken yet.
+    pub(super) fn is_full(&self, cell: u32) -> bool {
+        self.cells.is_full(cell)
+    }
+
+    /// Gives each one who is `chosen`, by ticket and deadline, what `grant` makes of its position, where 0 is next; the wakers are appended to `wakers`.
     pub(crate) fn grant_where(
         &mut self,
-        chosen: impl Fn(&Wait) -> bool,
-        mut grant: impl FnMut(usize, &Wait) -> G,
+        chosen: impl Fn(u64, Nanos) -> bool,
+        mut grant: impl FnMut(usize) -> G,
         wakers: &mut Vec<Waker>,
     ) {
-        let (mut at, mut position) = (self.first, 0);
-        while at != NONE {
-            let next = self.entries[at as usize].after;
-            let wait = self.entries[at as usize].wait;
-            if chosen(&wait) {
-                let given = grant(position, &wait);
-                wakers.extend(self.grant(at, given));
+        let mut position = 0;
+        self.ring.retain_mut(|waiter| {
+            if waiter.cell == NONE {
+                return false;
             }
-            (at, position) = (next, position + 1);
-        }
+            let is_chosen = chosen(waiter.ticket, waiter.deadline);
+            if is_chosen {
+                self.cells.fill(waiter.cell, grant(position));
+                wakers.extend(waiter.waker.take());
+            }
+            position += 1;
+            !is_chosen
+        });
+        self.holes = 0;
     }
 
     /// The earliest deadline of those who wait.
     pub(crate) fn deadline_min(&self) -> Nanos {
-        let mut earliest = Nanos::MAX;
-        let mut at = self.first;
-        while at != NONE {
-            let entry = &self.entries[at as usize];
-            earliest = earliest.min(entry.wait.deadline);
-            at = entry.after;
-        }
-        earliest
+        let waiting = self.ring.iter().filter(|waiter| waiter.cell != NONE);
+        waiting.map(|waiter| waiter.deadline).min().unwrap_or(Nanos::MAX)
     }
 
-    /// Takes the grant of `key` if there is one.
-    pub(crate) fn look(&mut self, key: &Key, waker: &Waker) -> Look<G> {
-        match &self.entries[key.0 as usize].stage {
-            Stage::Waiting(Some(known)) if known.will_wake(waker) => Look::Waiting,
-            Stage::Waiting(_) => Look::WakerChanged,
-            Stage::Granted(_) | Stage::Vacant => match self.vacate(key) {
-                (Some(grant), wait) => Look::Granted(grant, wait),
-                (None, _) => unreachable!("a key is used once"),
+    /// The waiter with this key, unless it was given something.
+    fn find(&self, key: &Key) -> Option<usize> {
+        self.ring.binary_search_by(|waiter| waiter.ticket.cmp(&key.wait.ticket)).ok()
+    }
+
+    /// Takes what was given to `key` if anything was; its cell stays until it is known to be [free](Self::reuse).
+    pub(super) fn look(&mut self, key: &mut Key, waker: &Waker) -> Look<G> {
+        match self.find(key).map(|at| &self.ring[at].waker) {
+            Some(Some(known)) if known.will_wake(waker) => Look::Waiting,
+            Some(_) => Look::WakerChanged,
+            None => match self.cells.take(&mut key.claim) {
+                Some(grant) => Look::Granted(grant),
+                None => unreachable!("a key is used once"),
             },
         }
     }
 
     /// Replaces the waker; the old one is to be dropped once the lock is let go.
-    pub(crate) fn set_waker(&mut self, key: &Key, waker: Waker) -> Option<Waker> {
-        match &mut self.entries[key.0 as usize].stage {
-            Stage::Waiting(known) => known.replace(waker),
-            Stage::Vacant | Stage::Granted(_) => Some(waker),
+    pub(super) fn set_waker(&mut self, key: &Key, waker: Waker) -> Option<Waker> {
+        match self.find(key) {
+            Some(at) => self.ring[at].waker.replace(waker),
+            None => Some(waker),
         }
     }
 
-    /// Leaves the queue: the grant, should it have come already, else the waker.
-    pub(crate) fn leave(&mut self, key: &Key) -> Result<G, Option<Waker>> {
-        if let Stage::Waiting(waker) = &mut self.entries[key.0 as usize].stage {
-            let waker = waker.take();
-            self.unlink(key.0);
-            self.vacate(key);
-            return Err(waker);
+    /// Leaves the queue: the grant, should it have come already, as by [`Self::look`]; else the waker.
+    pub(super) fn leave(&mut self, key: &mut Key) -> Result<G, Option<Waker>> {
+        let Some(at) = self.find(key) else { return self.cells.take(&mut key.claim).ok_or(None) };
+        let waiter = &mut self.ring[at];
+        let waker = waiter.waker.take();
+        waiter.cell = NONE;
+        self.cells.leave(&mut key.claim);
+        self.holes += 1;
+        self.trim();
+        if self.ring.len() >= TIDY_FROM && self.holes > self.ring.len() / 2 {
+            self.ring.retain(|waiter| waiter.cell != NONE);
+            self.holes = 0;
         }
-        self.vacate(key).0.ok_or(None)
+        Err(waker)
     }
 
-    fn vacate(&mut self, key: &Key) -> (Option<G>, Wait) {
-        let entry = &mut self.entries[key.0 as usize];
-        let stage = std::mem::replace(&mut entry.stage, Stage::Vacant);
-        let wait = entry.wait;
-        self.vacant.push(key.0);
-        match stage {
-            Stage::Granted(grant) => (Some(grant), wait),
-            Stage::Waiting(_) | Stage::Vacant => (None, wait),
+    /// Takes the holes off both ends.
+    fn trim(&mut self) {
+        let is_hole = |waiter: Option<&Waiter>| waiter.is_some_and(|waiter| waiter.cell == NONE);
+        while is_hole(self.ring.front()) {
+            self.ring.pop_front();
+            self.holes -= 1;
+        }
+        while is_hole(self.ring.back()) {
+            self.ring.pop_back();
+            self.holes -= 1;
         }
     }
 
     /// Copies of the wakers of all who wait are not to be had: they are taken, and each one who is woken leaves another.
     pub(crate) fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
-        let mut at = self.first;
-        while at != NONE {
-            let entry = &mut self.entries[at as usize];
-            if let Stage::Waiting(waker) = &mut entry.stage {
-                wakers.extend(waker.take());
-            }
-            at = entry.after;
-        }
+        wakers.extend(self.ring.iter_mut().filter_map(|waiter| waiter.waker.take()));
     }
+}
+
+/// What is left of a waiter that was given something.
+pub(super) struct Granted {
+    pub(super) at: &'static Location<'static>,
+    pub(super) waker: Option<Waker>,
+    pub(super) cell: u32,
 }

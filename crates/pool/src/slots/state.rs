@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::task::Waker;
 
-use super::queue::{Queue, Wait};
+use super::queue::{Granted, Key, NONE, Queue, Wait};
 use super::{
     CLOCK_EVERY, Counts, End, Expired, Grant, HOLDERS_TOLD, Held, KEEPER_LATE, Nanos, Now, Place, Requested,
     Rules, TICK, Tag, Taken, Tally,
@@ -60,27 +60,30 @@ pub(super) struct Dials<F> {
     pub(super) busy_since: Nanos,
 }
 
+/// In the order of how often each field is written: where processors share a busy pool, each cache line that they take from one another costs more than all the sums.
+#[repr(C)]
 pub(super) struct State<T, F> {
-    pub(super) rules: Rules,
-    pub(super) closed: bool,
     pub(super) now: Nanos,
+    pub(super) closed: bool,
     /// Whether the keeper refreshes `now`; it does while the pool is touched.
     pub(super) ticking: bool,
     pub(super) touched: bool,
-    pub(super) idle: Vec<(T, Tag)>,
     pub(super) in_use: usize,
-    pub(super) connecting: usize,
+    pub(super) next_ticket: u64,
+    pub(super) queue: Queue<Grant<T, F>>,
+    pub(super) tally: Tally,
+    pub(super) idle: Vec<(T, Tag)>,
+    // From here on what is hardly written while nothing is dialled.
+    pub(super) rules: Rules,
     pub(super) size: usize,
+    pub(super) connecting: usize,
     pub(super) places: Vec<Place>,
     pub(super) free: Vec<u32>,
-    pub(super) queue: Queue<Grant<T, F>>,
-    pub(super) next_ticket: u64,
     pub(super) dials: Dials<F>,
     pub(super) keeper: Keeper,
     pub(super) drains: Vec<Waker>,
     /// Those who wait for the minimum to be idle.
     pub(super) watchers: Vec<Waker>,
-    pub(super) tally: Tally,
     /// What `size` may be: more than the maximum only for what was there when it was lowered.
     pub(super) ceiling: usize,
 }
@@ -107,19 +110,19 @@ impl<T, F: Clone> State<T, F> {
             self.ticking = true;
             self.call_keeper(after);
         }
-        self.keeper.next.saturating_add(KEEPER_LATE) < self.now
+        self.keeper_is_late(self.now)
+    }
+
+    /// Whether the keeper is so late that its runtime can't be looking after it.
+    #[inline]
+    pub(super) fn keeper_is_late(&self, now: Nanos) -> bool {
+        self.keeper.next.saturating_add(KEEPER_LATE) < now
     }
 
     /// For how long at least one dial has been under way since the beginning.
     pub(super) fn dial_clock(&self, now: Nanos) -> Nanos {
         let present = if self.connecting > 0 { now.saturating_sub(self.dials.busy_since) } else { 0 };
         self.dials.busy + present
-    }
-
-    pub(super) fn place(&mut self, slot: u32, from: impl Fn(Place) -> bool, to: Place) {
-        let place = &mut self.places[slot as usize];
-        assert!(from(*place), "slot {slot} is {place:?} and can't become {to:?}");
-        *place = to;
     }
 
     /// Whether a dial should be under way that isn't, apart from back-off.
@@ -139,7 +142,9 @@ impl<T, F: Clone> State<T, F> {
             self.places.push(Place::Free);
             (self.places.len() - 1) as u32
         });
-        self.place(slot, |place| place == Place::Free, Place::Connecting);
+        let place = &mut self.places[slot as usize];
+        assert!(matches!(place, Place::Free), "slot {slot} is {place:?} and can't be dialled for");
+        *place = Place::Connecting;
         if self.connecting == 0 {
             self.dials.busy_since = now;
         }
@@ -196,20 +201,45 @@ impl<T, F: Clone> State<T, F> {
     pub(super) fn offer(&mut self, value: T, tag: Tag, after: &mut After<T>) {
         if self.closed || tag.expires <= self.now || self.size > self.rules.max {
             self.retire_one(value, tag, after);
-        } else if let Some(wait) = self.queue.first() {
-            self.places[tag.slot as usize] = Place::InUse { since: self.now, at: wait.at };
-            self.in_use += 1;
-            let waker = self.queue.grant_first(Grant::Resource(value, tag));
-            after.wake(waker);
-        } else {
-            self.places[tag.slot as usize] = Place::Idle;
-            let goes = tag.expires.min(tag.used.saturating_add(self.rules.idle_timeout));
-            self.idle.push((value, tag));
-            // What comes by a dial for which nobody waits any more may be the first to go.
-            if self.keeper.alive != 0 && goes < self.keeper.next {
-                self.call_keeper(after);
-            }
+            return;
         }
+        match self.hand_over(value, tag) {
+            Ok(waker) => after.wake(waker),
+            Err((value, tag)) => self.lay_aside(value, tag, after),
+        }
+    }
+
+    fn lay_aside(&mut self, value: T, tag: Tag, after: &mut After<T>) {
+        self.places[tag.slot as usize] = Place::Idle;
+        let goes = tag.expires.min(tag.used.saturating_add(self.rules.idle_timeout));
+        self.idle.push((value, tag));
+        // What comes by a dial for which nobody waits any more may be the first to go.
+        if self.keeper.alive != 0 && goes < self.keeper.next {
+            self.call_keeper(after);
+        }
+    }
+
+    /// A resource that is nobody's, to the first who waits; back if nobody does. The request counts as ok from here on, so that it can be taken without the lock;
+    /// see [`Self::count_again`] and [`Self::counts`].
+    #[inline]
+    pub(super) fn hand_over(&mut self, value: T, tag: Tag) -> Result<Option<Waker>, (T, Tag)> {
+        match self.queue.grant_first(Grant::Resource(value, tag)) {
+            Ok(Granted { at, waker, cell }) => {
+                self.places[tag.slot as usize] = Place::InUse { since: self.now, at, cell };
+                self.in_use += 1;
+                self.tally.waiting -= 1;
+                self.tally.ok += 1;
+                Ok(waker)
+            }
+            Err(Grant::Resource(value, tag)) => Err((value, tag)),
+            Err(_) => unreachable!("it comes back as it was"),
+        }
+    }
+
+    /// What was handed over isn't the end of the request: it counts as waiting again.
+    pub(super) fn count_again(&mut self) {
+        self.tally.ok -= 1;
+        self.tally.waiting += 1;
     }
 
     /// The idle resource that was used last, if its time isn't over. Those whose time is over go.
@@ -224,7 +254,7 @@ impl<T, F: Clone> State<T, F> {
                 self.retire_one(value, tag, after);
                 continue;
             }
-            self.places[tag.slot as usize] = Place::InUse { since: self.now, at };
+            self.places[tag.slot as usize] = Place::InUse { since: self.now, at, cell: NONE };
             self.in_use += 1;
             return Some((value, tag));
         }
@@ -233,11 +263,11 @@ impl<T, F: Clone> State<T, F> {
 
     #[inline]
     pub(super) fn leave_use(&mut self, slot: u32) {
-        let place = self.places[slot as usize];
-        assert!(
-            matches!(place, Place::InUse { .. } | Place::Closing),
-            "slot {slot} came back from {place:?}"
-        );
+        match self.places[slot as usize] {
+            Place::InUse { cell: NONE, .. } | Place::Closing => {}
+            Place::InUse { cell, .. } => self.queue.reuse(cell),
+            place => panic!("slot {slot} came back and was {place:?}"),
+        }
         self.in_use -= 1;
     }
 
@@ -251,7 +281,12 @@ impl<T, F: Clone> State<T, F> {
         } += 1;
     }
 
+    /// What was handed over and isn't taken yet is told as waiting: so `ok` never falls, also if that request gives up.
     pub(super) fn counts(&self) -> Counts {
+        let is_untaken = |place: &&Place| matches!(place, Place::InUse { cell, .. } if *cell != NONE && self.queue.is_full(*cell));
+        let untaken = self.places.iter().filter(is_untaken).count() as u64;
+        let Tally { ok, waiting, .. } = self.tally;
+        let tally = Tally { ok: ok - untaken, waiting: waiting + untaken, ..self.tally };
         Counts {
             max: self.rules.max,
             size: self.size,
@@ -260,14 +295,14 @@ impl<T, F: Clone> State<T, F> {
             connecting: self.connecting,
             queued: self.queue.waiting(),
             closed: self.closed,
-            tally: self.tally,
+            tally,
         }
     }
 
     /// Those who have held a resource longest, the longest first.
     pub(super) fn holders(&self, now: Nanos) -> Vec<Held> {
         let held = |place: &Place| match *place {
-            Place::InUse { since, at } => Some(Held { held: now.saturating_sub(since), at }),
+            Place::InUse { since, at, .. } => Some(Held { held: now.saturating_sub(since), at }),
             _ => None,
         };
         let mut all: Vec<Held> = self.places.iter().filter_map(held).collect();
@@ -295,20 +330,11 @@ impl<T, F: Clone> State<T, F> {
             return;
         }
         let holders = self.holders(now);
-        let template = {
-            let nobody = Wait { ticket: 0, since: now, deadline: now, dial_mark: 0, at: Location::caller() };
-            self.expired(now, &holders, 0, &nobody)
-        };
-        let dial_clock = self.dial_clock(now);
-        let grant = |position: usize, wait: &Wait| {
-            Grant::TimedOut(Box::new(Expired {
-                waited: now.saturating_sub(wait.since),
-                dialling: dial_clock.saturating_sub(wait.dial_mark),
-                position,
-                ..template.clone()
-            }))
-        };
-        self.queue.grant_where(|wait| wait.deadline <= now, grant, wakers);
+        // Of somebody who came at the beginning; `take_granted` takes off what was before the request.
+        let nobody = Wait { ticket: 0, since: 0, deadline: now, dial_mark: 0, at: Location::caller() };
+        let expired = self.expired(now, &holders, 0, &nobody);
+        let grant = |position: usize| Grant::TimedOut(Box::new(Expired { position, ..expired.clone() }));
+        self.queue.grant_where(|_, deadline| deadline <= now, grant, wakers);
     }
 }
 
@@ -350,27 +376,64 @@ impl<T, F: Clone> State<T, F> {
         after: &mut After<T>,
     ) -> Requested<T, F> {
         self.now = self.now.max(now);
-        let keeper_missing = self.keeper.alive == 0 || self.keeper.next.saturating_add(KEEPER_LATE) < now;
-        let wait = Wait {
-            ticket: self.next_ticket,
-            since: now,
-            deadline: now.saturating_add(timeout),
-            dial_mark: self.dial_clock(now),
-            at,
-        };
-        self.tally.started += 1;
+        let keeper_missing = self.keeper.alive == 0 || self.keeper_is_late(now);
         let Some(waker) = waker.filter(|_| timeout > 0) else {
+            self.tally.started += 1;
             self.tally.timeout += 1;
-            let expired = self.expired(now, &self.holders(now), self.queue.waiting(), &wait);
+            let expired =
+                self.expired(now, &self.holders(now), self.queue.waiting(), &self.wait(timeout, at, now));
             let taken = Taken::Ended(Grant::TimedOut(Box::new(expired)));
             return Requested { taken, dial: None, keeper_missing };
         };
-        self.next_ticket += 1;
-        self.tally.waiting += 1;
-        let key = self.queue.enter(wait, waker);
+        let key = self.queue_up(waker, timeout, at, now);
         let dial = self.begin_dial(now);
-        self.announce(wait.deadline, after);
+        self.announce(now.saturating_add(timeout), after);
         Requested { taken: Taken::Queued(key), dial, keeper_missing }
+    }
+
+    /// What a request brings along that came `now`.
+    #[inline]
+    pub(super) fn wait(&self, timeout: Nanos, at: &'static Location<'static>, now: Nanos) -> Wait {
+        let (deadline, dial_mark) = (now.saturating_add(timeout), self.dial_clock(now));
+        Wait { ticket: self.next_ticket, since: now, deadline, dial_mark, at }
+    }
+
+    /// A new request, to the end of the queue.
+    #[inline]
+    pub(super) fn queue_up(
+        &mut self,
+        waker: Waker,
+        timeout: Nanos,
+        at: &'static Location<'static>,
+        now: Nanos,
+    ) -> Key {
+        self.now = self.now.max(now);
+        if !self.touched {
+            self.touched = true;
+        }
+        let wait = self.wait(timeout, at, now);
+        self.next_ticket += 1;
+        self.tally.started += 1;
+        self.tally.waiting += 1;
+        self.queue.enter(wait, waker)
+    }
+
+    /// What a grant in the queue means for who asked.
+    pub(super) fn take_granted(&mut self, mut grant: Grant<T, F>, key: &Key) -> Taken<T, F> {
+        let wait = key.wait;
+        // The cell of a resource is that of its place, until it comes back.
+        if !matches!(grant, Grant::Resource(..)) {
+            self.queue.reuse(key.claim.number);
+        }
+        match &mut grant {
+            Grant::Resource(..) => self.count_again(),
+            Grant::TimedOut(expired) => {
+                expired.waited -= wait.since;
+                expired.dialling -= wait.dial_mark;
+            }
+            Grant::Failed(_) | Grant::Closed => {}
+        }
+        self.conclude(grant, wait)
     }
 
     /// What a grant means for who asked.
