@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::homes::Home;
 use crate::manager::Manager;
-use crate::shared::Shared;
+use crate::shared::{Shared, nanos};
 use crate::slots::Tag;
 
 /// A resource from a [`Pool`](crate::Pool), for as long as this lives. Dropping it gives the resource back, on any thread, with or without a runtime.
@@ -86,11 +86,23 @@ impl<M: Manager> DerefMut for Pooled<M> {
 }
 
 /// Frees a slot, whatever panics before.
-struct Free<'a, M: Manager>(&'a Shared<M>, u32);
+struct Free<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    tag: Tag,
+    /// Whether the resource was found broken.
+    broke: bool,
+}
 
 impl<M: Manager> Drop for Free<'_, M> {
     fn drop(&mut self) {
-        self.0.slots.discard(self.1, false);
+        let Self { shared, tag, broke } = *self;
+        if broke {
+            let now = shared.now();
+            if now.saturating_sub(tag.born) < nanos(shared.config.backoff) {
+                return shared.slots.discard_unproven(tag.slot, now, |failures| shared.delay(failures));
+            }
+        }
+        shared.slots.discard(tag.slot, false);
     }
 }
 
@@ -103,10 +115,12 @@ impl<M: Manager> Drop for Pooled<M> {
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));
         }
-        let free = Free(shared, self.tag.slot);
+        let mut free = Free { shared, tag: self.tag, broke: false };
         // Declared after the slot's, so that also where `has_broken` panics the resource goes first.
         let mut resource = resource;
-        if self.suspect || std::thread::panicking() || shared.manager.has_broken(&mut resource) {
+        let suspect = self.suspect || std::thread::panicking();
+        free.broke = !suspect && shared.manager.has_broken(&mut resource);
+        if suspect || free.broke {
             // First the resource, then its slot: the other side may count, too.
             drop(resource);
             drop(free);

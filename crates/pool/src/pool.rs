@@ -13,8 +13,8 @@ use crate::error::{Autopsy, GetError, InvalidConfig};
 use crate::guard::Pooled;
 use crate::homes::Homes;
 use crate::manager::Manager;
-use crate::shared::{Failure, Shared, nanos};
-use crate::slots::{End, Grant, Key, Looked, Nanos, Requested, Taken, Wait};
+use crate::shared::{Failure, Shared, nanos, unless_closing};
+use crate::slots::{Counts, End, Grant, Key, Looked, Nanos, Requested, Taken, Wait};
 use crate::status::{CloseReport, Holder, Idle, Retained, Status};
 
 /// A pool of resources that one has at a time. Clones are handles to the same pool, which ends with the last handle, guard and dial under way.
@@ -75,7 +75,7 @@ impl<M: Manager> Pool<M> {
         self.get_timeout(self.homes.shared.config.timeout)
     }
 
-    /// A resource, within `timeout`. Zero: one that is idle now, or a timeout; over 584 years: no limit.
+    /// A resource, within `timeout`. Zero: one that is idle now, or a timeout; there is no time for a check then, so only [`Manager::has_broken`] is asked, as by [`Pool::try_get`]. Over 584 years: no limit.
     ///
     /// # Errors
     /// As [`Pool::get`].
@@ -93,6 +93,9 @@ impl<M: Manager> Pool<M> {
         let at = Location::caller();
         let mut asking = Asking { homes: &self.homes, timeout: nanos(timeout), at, key: None };
         async move {
+            if timeout.is_zero() {
+                return self.get_idle(at, End::Timeout).map_err(|_| self.nothing_idle(at));
+            }
             if let Some((resource, tag)) = self.homes.shared.slots.take_at_once(at) {
                 asking.served(None);
                 return Ok(Pooled::new(self.homes.home(), resource, tag, false));
@@ -113,14 +116,17 @@ impl<M: Manager> Pool<M> {
     /// [`GetError::Exhausted`] if nothing is idle, [`GetError::Closed`].
     #[track_caller]
     pub fn try_get(&self) -> Result<Pooled<M>, GetError<M::Error>> {
-        let at = Location::caller();
+        self.get_idle(Location::caller(), End::Error).map_err(|counts| {
+            if counts.closed { GetError::Closed } else { GetError::Exhausted(Box::new((*counts).into())) }
+        })
+    }
+
+    /// The first idle resource that isn't broken. If there is none, the request ends as `otherwise` says.
+    fn get_idle(&self, at: &'static Location<'static>, otherwise: End) -> Result<Pooled<M>, Box<Counts>> {
         let shared = &self.homes.shared;
         let mut again = false;
         loop {
-            let taken = shared.slots.request_at_once(again, at, &|| shared.now());
-            let (resource, tag) = taken.map_err(|counts| {
-                if counts.closed { GetError::Closed } else { GetError::Exhausted(Box::new((*counts).into())) }
-            })?;
+            let (resource, tag) = shared.slots.request_at_once(again, otherwise, at, &|| shared.now())?;
             let mut checking = Checking { shared, end: Some(End::Error) };
             let mut pooled = Pooled::new(self.homes.home(), resource, tag, true);
             if !shared.manager.has_broken(&mut pooled) {
@@ -133,6 +139,17 @@ impl<M: Manager> Pool<M> {
             checking.end = None;
             again = true;
         }
+    }
+
+    /// What a request is told that had no time to wait.
+    fn nothing_idle(&self, at: &'static Location<'static>) -> GetError<M::Error> {
+        let shared = &self.homes.shared;
+        let now = shared.now();
+        let told = shared.slots.autopsy(&shared.slots.wait_of(0, at, now), now);
+        if told.counts.closed {
+            return GetError::Closed;
+        }
+        GetError::Timeout(Box::new(Autopsy::new(told, Duration::ZERO, false)))
     }
 
     /// Waits until there are as many resources as the builder's `idle_min` says.
@@ -377,7 +394,7 @@ impl<M: Manager> Asking<'_, M> {
             checking.end = Some(End::Error);
             let good = {
                 let mut check = pin!(shared.manager.check(&mut answer.resource));
-                let mut check = pin!(tokio::time::timeout(limit, &mut check));
+                let mut check = pin!(unless_closing(shared, tokio::time::timeout(limit, &mut check)));
                 poll_fn(|context| {
                     // A panic is an error, being dropped is being cancelled.
                     checking.end = Some(End::Error);
@@ -389,11 +406,19 @@ impl<M: Manager> Asking<'_, M> {
             };
             let now = shared.now();
             checked += Duration::from_nanos(now.saturating_sub(started));
-            if matches!(good, Ok(Ok(()))) {
-                checking.end(End::Ok);
-                answer.resource.trust();
-                self.served(wait);
-                return Ok(answer.resource);
+            match good {
+                Some(Ok(Ok(()))) => {
+                    checking.end(End::Ok);
+                    answer.resource.trust();
+                    self.served(wait);
+                    return Ok(answer.resource);
+                }
+                Some(Ok(Err(_)) | Err(_)) => {}
+                None => {
+                    drop(answer);
+                    checking.end(End::Error);
+                    return Err(GetError::Closed);
+                }
             }
             if now >= own.deadline {
                 let told = shared.slots.autopsy(&own, now);

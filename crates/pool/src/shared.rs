@@ -41,6 +41,7 @@ impl<M: Manager> Shared<M> {
             idle_min: config.idle_min,
             idle_timeout: config.idle_timeout.map_or(Nanos::MAX, nanos),
             check_after: nanos(config.check_after),
+            proven_after: nanos(config.backoff),
         };
         let slots = Slots::new(rules);
         Self { slots, manager, config, origin: Instant::now(), closing: Notify::new() }
@@ -71,6 +72,11 @@ impl<M: Manager> Shared<M> {
     /// Ends dials that are under way. The kernel is closed already.
     pub(crate) fn stop_dials(&self) {
         self.closing.notify_waiters();
+    }
+
+    /// The back-off after so many failures in a row.
+    pub(crate) fn delay(&self, failures: u32) -> Nanos {
+        nanos(full_jitter(self.config.backoff, self.config.backoff_max, failures))
     }
 
     fn expires(&self, now: Nanos) -> Nanos {
@@ -109,8 +115,7 @@ impl<M: Manager> DialPlace<M> {
             DialError::TimedOut(_) | DialError::Panicked => true,
         };
         self.open = false;
-        let Config { backoff, backoff_max, .. } = self.shared.config;
-        let delay = |failures| nanos(full_jitter(backoff, backoff_max, failures));
+        let delay = |failures| self.shared.delay(failures);
         self.shared.slots.dial_failed(self.slot, Arc::new(error), retryable, self.shared.now(), delay);
     }
 }
@@ -153,7 +158,10 @@ async fn dial<M: Manager>(mut place: DialPlace<M>) {
 }
 
 /// What `work` comes to, or `None` as soon as the pool is closing.
-async fn unless_closing<M: Manager, T>(shared: &Shared<M>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn unless_closing<M: Manager, T>(
+    shared: &Shared<M>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let mut closing = pin!(shared.closing.notified());
     // From here on a notice isn't missed; one that came before shows in the kernel.
     closing.as_mut().enable();

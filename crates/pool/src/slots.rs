@@ -48,6 +48,8 @@ pub(crate) struct Rules {
     pub(crate) idle_min: usize,
     pub(crate) idle_timeout: Nanos,
     pub(crate) check_after: Nanos,
+    /// A resource that breaks before it is so old counts as a dial that failed.
+    pub(crate) proven_after: Nanos,
 }
 
 /// A slot's number with its resource's dates. It goes with the resource wherever that goes.
@@ -194,6 +196,15 @@ pub(crate) struct Slots<T, F> {
     cells: Arc<Chunks<Grant<T, F>>>,
 }
 
+/// Adds a waker unless it is there already; what isn't needed comes back, to be dropped once the lock is let go.
+fn keep_waker(wakers: &mut Vec<Waker>, waker: Waker) -> Option<Waker> {
+    if wakers.iter().any(|kept| kept.will_wake(&waker)) {
+        return Some(waker);
+    }
+    wakers.push(waker);
+    None
+}
+
 /// A way to ask for the time: only the shell has a clock.
 pub(crate) trait Now {
     fn now(&self) -> Nanos;
@@ -221,7 +232,7 @@ impl<T, F: Clone> Slots<T, F> {
             free: Vec::new(),
             queue: Queue::new(),
             next_ticket: 0,
-            dials: Dials { failures: 0, retry_at: 0, last_failure: None, busy: 0, busy_since: 0 },
+            dials: Dials { failures: 0, streak: 0, retry_at: 0, last_failure: None, busy: 0, busy_since: 0 },
             keeper: Keeper { alive: 0, last: 0, called: false, waker: None, next: 0 },
             drains: Vec::new(),
             watchers: Vec::new(),
@@ -327,7 +338,7 @@ impl<T, F: Clone> Slots<T, F> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         let plain = tag.expires > state.now && state.size <= state.rules.max;
-        if !plain || !state.ticking || state.closed {
+        if !plain || !state.ticking || state.closed || state.dials.streak > 0 {
             return Err((value, tag));
         }
         state.leave_use(tag.slot);
@@ -398,10 +409,11 @@ impl<T, F: Clone> Slots<T, F> {
         })
     }
 
-    /// Takes an idle resource without a check, or nothing. `again` if the one before was broken.
+    /// Takes an idle resource without a check, or nothing, which ends the request as `otherwise` says; if the pool is closed, as an error. `again` if the one before was broken.
     pub(crate) fn request_at_once(
         &self,
         again: bool,
+        otherwise: End,
         at: &'static Location<'static>,
         clock: &impl Now,
     ) -> Result<(T, Tag), Box<Counts>> {
@@ -410,13 +422,15 @@ impl<T, F: Clone> Slots<T, F> {
                 state.tally.started += 1;
                 state.tally.waiting += 1;
             }
-            if !state.closed {
-                state.touch(clock, after);
-                if let Some(taken) = state.take_idle(at, after) {
-                    return Ok(taken);
-                }
+            if state.closed {
+                state.end(End::Error);
+                return Err(Box::new(state.counts()));
             }
-            state.end(End::Error);
+            state.touch(clock, after);
+            if let Some(taken) = state.take_idle(at, after) {
+                return Ok(taken);
+            }
+            state.end(otherwise);
             Err(Box::new(state.counts()))
         })
     }
@@ -527,6 +541,9 @@ impl<T, F: Clone> Slots<T, F> {
         self.change(|state, after| {
             state.touch(clock, after);
             state.leave_use(tag.slot);
+            if state.now.saturating_sub(tag.born) >= state.rules.proven_after {
+                state.dials.streak = 0;
+            }
             let tag = Tag { used: state.now, ..tag };
             state.offer(value, tag, after);
         });
@@ -541,6 +558,18 @@ impl<T, F: Clone> Slots<T, F> {
             } else {
                 state.tally.retired += 1;
             }
+            state.vacate(slot, after);
+        });
+    }
+
+    /// A resource broke at once: as [`Self::discard`], and the back-off of a dial that failed, as `delay` says for so many in a row.
+    pub(crate) fn discard_unproven(&self, slot: u32, now: Nanos, delay: impl FnOnce(u32) -> Nanos) {
+        let streak = lock(&self.state).dials.streak.saturating_add(1);
+        let retry_at = now.saturating_add(delay(streak));
+        self.change(|state, after| {
+            state.dials.back_off(streak, retry_at);
+            state.leave_use(slot);
+            state.tally.retired += 1;
             state.vacate(slot, after);
         });
     }
@@ -580,13 +609,12 @@ impl<T, F: Clone> Slots<T, F> {
         delay: impl FnOnce(u32) -> Nanos,
     ) {
         // Random numbers and powers need no lock; a failure that comes in between only makes the delay a step shorter.
-        let failures = lock(&self.state).dials.failures.saturating_add(1);
-        let retry_at = now.saturating_add(delay(failures));
+        let streak = lock(&self.state).dials.streak.saturating_add(1);
+        let retry_at = now.saturating_add(delay(streak));
         let last = self.change(|state, after| {
             state.now = state.now.max(now);
             state.end_dial(now);
-            state.dials.failures = state.dials.failures.max(failures);
-            state.dials.retry_at = state.dials.retry_at.max(retry_at);
+            state.dials.back_off(streak, retry_at);
             state.tally.dial_failures += 1;
             if !retryable && state.queue.waiting() > 0 {
                 // While others have resources that may come back, only the first one is told.
@@ -763,21 +791,24 @@ impl<T, F: Clone> Slots<T, F> {
         if state.closed && state.size == 0 {
             return true;
         }
-        // A waker that is there already is woken once more than needed; nobody closes often.
-        state.drains.push(waker);
+        let unused = keep_waker(&mut state.drains, waker);
+        drop(state);
+        drop(unused);
         false
     }
 
     /// Whether the minimum is there or the pool closed; else `waker` is kept for the next dial that succeeds. The second part: whether the keeper is missing.
     pub(crate) fn poll_warm(&self, waker: Waker) -> (bool, bool) {
-        self.change(|state, after| {
+        let (answer, unused) = self.change(|state, after| {
             if state.closed || state.idle.len() + state.in_use >= state.rules.idle_min {
-                return (true, false);
+                return ((true, false), Some(waker));
             }
-            state.watchers.push(waker);
+            let unused = keep_waker(&mut state.watchers, waker);
             state.call_keeper(after);
-            (false, state.keeper.alive == 0)
-        })
+            ((false, state.keeper.alive == 0), unused)
+        });
+        drop(unused);
+        answer
     }
 
     pub(crate) fn counts(&self) -> Counts {

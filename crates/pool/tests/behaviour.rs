@@ -618,3 +618,54 @@ async fn what_nobody_ever_asked_for_goes_in_time_as_well() {
     sleep(11 * SECOND).await;
     assert_eq!(pool.status().idle, 0);
 }
+
+/// Symptom: a peer that accepted and broke each connection at once was dialled as fast as callers came.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_breaks_what_it_has_just_accepted_is_backed_off_from() {
+    let base = Duration::from_millis(100);
+    let pool = builder(&[], &[]).max(2).backoff(base, SECOND).build().unwrap();
+    let started = Instant::now();
+    while started.elapsed() < 20 * SECOND && pool.manager().open.dials() < 1_000 {
+        if let Ok(mut pooled) = pool.get_timeout(SECOND).await {
+            pooled.broken = true;
+        }
+    }
+    let dials = pool.manager().open.dials();
+    assert!((10..200).contains(&dials), "{dials} dials in 20 s, with delays up to 1 s");
+    // One that lasts ends it: what breaks next is replaced at once.
+    let lasts = pool.get_timeout(2 * SECOND).await.unwrap();
+    sleep(2 * base).await;
+    drop(lasts);
+    let mut breaks = pool.get().await.unwrap();
+    breaks.broken = true;
+    drop(breaks);
+    let asked = Instant::now();
+    let _next = pool.get().await.unwrap();
+    assert!(asked.elapsed() < Duration::from_millis(10), "{:?}", asked.elapsed());
+    assert_balanced(&pool.status());
+}
+
+/// Symptom: without time for a check, a good resource that was due for one was dropped, and the request timed out.
+#[tokio::test(start_paused = true)]
+async fn without_time_for_a_check_only_the_quick_question_is_asked() {
+    let pool = builder(&[], &[Step::Hang]).max(2).build().unwrap();
+    let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let good = one.id;
+    drop(one);
+    sleep(SECOND).await;
+    drop(two);
+    let at_once = pool.get_timeout(Duration::ZERO).await.unwrap();
+    let also = pool.get_timeout(Duration::ZERO).await.unwrap();
+    assert_eq!(also.id, good);
+    assert_eq!(pool.manager().checked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    let Err(GetError::Timeout(autopsy)) = pool.get_timeout(Duration::ZERO).await else {
+        panic!("two of two are out")
+    };
+    assert_eq!((autopsy.waited, autopsy.holders.len()), (Duration::ZERO, 2));
+    let status = pool.status();
+    assert_eq!((status.size, status.timeout, status.error), (2, 1, 0), "{status:?}");
+    drop((at_once, also));
+    pool.close(SECOND).await;
+    assert!(matches!(pool.get_timeout(Duration::ZERO).await, Err(GetError::Closed)));
+    assert_balanced(&pool.status());
+}

@@ -3,13 +3,14 @@
 mod scripted;
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use scripted::{Scripted, Step, assert_balanced, settle};
-use steadfast_pool::{DialBudget, GetError, Pool, Pooled};
+use steadfast_pool::{DialBudget, GetError, Pool, Pooled, Stage};
+use tokio::time::Instant;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -25,6 +26,7 @@ enum Op {
     Advance(u64),
     Resize(usize),
     Retain(usize),
+    Close,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -40,6 +42,19 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1_usize..5).prop_map(Op::Resize),
         1 => (1_usize..4).prop_map(Op::Retain),
     ]
+    .boxed()
+}
+
+/// Closing ends a history's interesting part, so few have it, and late.
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    (prop::collection::vec(op(), 1..60), prop::bool::weighted(0.2), prop::collection::vec(op(), 1..12))
+        .prop_map(|(mut ops, closes, after)| {
+            if closes {
+                ops.push(Op::Close);
+                ops.extend(after);
+            }
+            ops
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Fail),
         1 => Just(Step::FailForGood),
         1 => Just(Step::Hang),
+        1 => Just(Step::Panic),
     ]
 }
 
@@ -69,11 +85,14 @@ fn case() -> impl Strategy<Value = Case> {
         any::<bool>(),
         prop::collection::vec(step(), 0..12),
         prop::collection::vec(step(), 0..12),
-        prop::collection::vec(op(), 1..60),
+        ops(),
     )
         .prop_map(|(max, idle_min, checks_too, dials, checks, ops)| {
-            let checks =
-                checks.into_iter().map(|step| if step == Step::FailForGood { Step::Fail } else { step });
+            // A check runs in the task that asked, so its panic would be the test's.
+            let checks = checks.into_iter().map(|step| match step {
+                Step::FailForGood | Step::Panic => Step::Fail,
+                step => step,
+            });
             Case { max, idle_min: idle_min.min(max), checks_too, dials, checks: checks.collect(), ops }
         })
 }
@@ -83,6 +102,9 @@ type Answer = Result<Pooled<Scripted>, GetError<scripted::Refused>>;
 struct Asked<'a> {
     future: Pin<Box<dyn Future<Output = Answer> + 'a>>,
     polls_left: usize,
+    /// When it was first polled, and what time it has from then on.
+    since: Instant,
+    timeout: Duration,
 }
 
 /// What the requests came to, by the test's own count.
@@ -101,7 +123,11 @@ struct Model<'a> {
     held: Vec<Pooled<Scripted>>,
     ends: Ends,
     in_order: bool,
+    closed: bool,
 }
+
+/// How late an answer may be: tokio's timers are of a millisecond.
+const LATE: Duration = Duration::from_millis(2);
 
 impl Model<'_> {
     /// Polls everything that waits, then drops what has been polled often enough.
@@ -111,11 +137,26 @@ impl Model<'_> {
         for (place, mut asked) in std::mem::take(&mut self.asked).into_iter().enumerate() {
             asked.polls_left -= 1;
             match asked.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending if asked.polls_left == 0 => self.ends.cancelled += 1,
-                Poll::Pending => waiting.push((place, asked)),
+                Poll::Pending => {
+                    assert!(!self.closed, "P6: a request waits on a closed pool");
+                    let waited = asked.since.elapsed();
+                    assert!(waited <= asked.timeout + LATE, "P5: unanswered {waited:?} after it came");
+                    if asked.polls_left == 0 {
+                        self.ends.cancelled += 1;
+                    } else {
+                        waiting.push((place, asked));
+                    }
+                }
                 Poll::Ready(answer) => {
                     if answer.is_ok() {
                         latest_served = Some(place);
+                    }
+                    if let Err(GetError::Timeout(autopsy)) = &answer {
+                        let (waited, timeout) = (autopsy.waited, asked.timeout);
+                        // A check goes on only while the request is polled, which this test does now and then.
+                        let checks = autopsy.stage == Stage::Checking;
+                        assert!(waited >= timeout, "P5: timed out early: {autopsy}");
+                        assert!(waited <= timeout + LATE || checks, "P5: late: {autopsy}");
                     }
                     self.note(answer);
                 }
@@ -152,8 +193,9 @@ impl Model<'_> {
         match *op {
             Op::Get { polls, timeout } => {
                 self.ends.started += 1;
-                let future = Box::pin(self.pool.get_timeout(Duration::from_millis(timeout)));
-                self.asked.push(Asked { future, polls_left: polls });
+                let timeout = Duration::from_millis(timeout);
+                let future = Box::pin(self.pool.get_timeout(timeout));
+                self.asked.push(Asked { future, polls_left: polls, since: Instant::now(), timeout });
                 self.poll_all();
             }
             Op::TryGet => {
@@ -180,6 +222,12 @@ impl Model<'_> {
                     number += 1;
                     number % each == 0
                 });
+            }
+            Op::Close => {
+                let close = pin!(self.pool.close(Duration::from_secs(60)));
+                // From its first poll on the pool is closed; that it drains is for the end.
+                let _ = close.poll(&mut Context::from_waker(Waker::noop()));
+                self.closed = true;
             }
             Op::Advance(_) => {}
         }
@@ -222,6 +270,7 @@ async fn run(case: &Case) {
         held: Vec::new(),
         ends: Ends::default(),
         in_order: !case.checks_too,
+        closed: false,
     };
     let mut most = case.max;
     for op in &case.ops {
@@ -265,7 +314,7 @@ async fn run(case: &Case) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_balances_and_leaves_nothing(case in case()) {

@@ -12,6 +12,7 @@ use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
 
+use super::cells::Cells;
 use super::*;
 
 /// Every interleaving with at most so many switches away from a thread that could go on.
@@ -43,7 +44,7 @@ type Model = Slots<u32, &'static str>;
 
 fn slots(max: usize) -> Arc<Model> {
     let never = Nanos::MAX;
-    Arc::new(Slots::new(Rules { max, idle_min: 0, idle_timeout: never, check_after: never }))
+    Arc::new(Slots::new(Rules { max, idle_min: 0, idle_timeout: never, check_after: never, proven_after: 0 }))
 }
 
 /// As in a pool that is in use: the keeper ticks, so the short ways are taken.
@@ -465,4 +466,31 @@ fn loom_a_closed_pool_drains() {
         assert_at_rest(&slots, 0);
     });
     seen.all_of(&["got", "closed"]);
+}
+
+#[test]
+fn loom_what_is_given_is_there_when_it_is_seen() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(3, move || {
+        let mut cells = Cells::new();
+        let chunks = cells.chunks();
+        let (number, mut claim) = cells.open();
+        let takes = thread::spawn(move || chunks.take_if(&mut claim, |_| true));
+        cells.fill(number, 7);
+        thread::yield_now();
+        // Used again as soon as it shows that what was given is taken.
+        if !cells.is_full(number) {
+            cells.reuse(number);
+            let (again, mut other) = cells.open();
+            assert_eq!(again, number);
+            cells.fill(number, 8);
+            assert_eq!(cells.take(&mut other), Some(8));
+            noted.note("again");
+        }
+        let taken = takes.join().unwrap();
+        assert!(taken.is_none_or(|taken| taken == 7));
+        noted.note(if taken.is_some() { "there" } else { "not yet" });
+    });
+    seen.all_of(&["there", "not yet", "again"]);
 }

@@ -51,13 +51,24 @@ pub(super) struct Keeper {
 }
 
 pub(super) struct Dials<F> {
-    /// In a row.
+    /// In a row, up to now; 0 after a success.
     pub(super) failures: u32,
+    /// The same, and those are counted whose resource broke at once; until a resource has [proved](Rules::proven_after) to last.
+    pub(super) streak: u32,
     pub(super) retry_at: Nanos,
     pub(super) last_failure: Option<F>,
     /// How long at least one dial was under way, before the present ones.
     pub(super) busy: Nanos,
     pub(super) busy_since: Nanos,
+}
+
+impl<F> Dials<F> {
+    /// After `streak` failures in a row.
+    pub(super) fn back_off(&mut self, streak: u32, retry_at: Nanos) {
+        self.streak = self.streak.max(streak);
+        self.failures = self.failures.max(self.streak);
+        self.retry_at = self.retry_at.max(retry_at);
+    }
 }
 
 /// In the order of how often each field is written: where processors share a busy pool, each cache line that they take from one another costs more than all the sums.
