@@ -58,8 +58,13 @@ impl<M: Manager> Pooled<M> {
         Duration::from_nanos(self.home.now().saturating_sub(self.tag.born))
     }
 
+    /// It was looked at and is good: its use begins.
     pub(crate) fn trust(&mut self) {
         self.suspect = false;
+        #[cfg(feature = "metrics")]
+        if self.home.config.metrics.is_some() {
+            self.since = self.home.now();
+        }
     }
 
     /// The resource and its tag, for who brings them back; else it is dropped.

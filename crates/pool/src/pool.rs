@@ -66,7 +66,7 @@ impl<M: Manager> Pool<M> {
     /// [`GetError::Timeout`] with its [`Autopsy`], [`GetError::Connect`], [`GetError::Closed`].
     ///
     /// # Panics
-    /// If it is polled outside of a tokio runtime and has to wait; with the panic of [`Manager::check`].
+    /// If it has to wait and is polled outside of a tokio runtime, or in one without timers (`enable_time`); with the panic of [`Manager::check`].
     ///
     /// # Cancel safety
     /// Dropped, it leaves the queue; what it was about to get goes to the next, and a dial that it caused goes on for the others. Only a resource in the middle of its check is dropped.
@@ -350,20 +350,17 @@ impl<M: Manager> Asking<'_, M> {
 
     #[inline]
     fn answer(&mut self, asked: Requested<M::Resource, Failure<M>>) -> Poll<Result<Answer<M>, Told<M>>> {
-        if asked.dial.is_some() || asked.keeper_missing {
-            // Before anything that can panic: the key is given up by `drop`.
-            if let Taken::Queued(key) = asked.taken {
-                self.key = Some(key);
-                self.homes.shared.start(asked.dial, asked.keeper_missing);
-                return Poll::Pending;
-            }
-            if tokio::runtime::Handle::try_current().is_ok() {
-                self.homes.shared.start(asked.dial, asked.keeper_missing);
-            }
-        }
+        let shared = &self.homes.shared;
+        let starts = asked.dial.is_some() || asked.keeper_missing;
         Poll::Ready(match asked.taken {
             Taken::Got { value, tag, check, wait } => {
                 let resource = Pooled::new(self.homes.home(), value, tag, check);
+                // Without a runtime it is served all the same.
+                if starts && tokio::runtime::Handle::try_current().is_ok() {
+                    let mut checking = Checking { shared, end: check.then_some(End::Error) };
+                    shared.start(asked.dial, asked.keeper_missing);
+                    checking.end = None;
+                }
                 Ok(Answer { resource, check, wait })
             }
             Taken::Ended(Grant::TimedOut(told)) => {
@@ -372,7 +369,11 @@ impl<M: Manager> Asking<'_, M> {
             Taken::Ended(Grant::Failed(error)) => Err(GetError::Connect(error)),
             Taken::Ended(Grant::Closed | Grant::Resource(..)) => Err(GetError::Closed),
             Taken::Queued(key) => {
+                // First, for what follows may panic: the key is given up by `drop`.
                 self.key = Some(key);
+                if starts {
+                    shared.start(asked.dial, asked.keeper_missing);
+                }
                 return Poll::Pending;
             }
             Taken::NeedsPatience => return Poll::Pending,

@@ -53,10 +53,17 @@ impl<M: Manager> Shared<M> {
         nanos(self.origin.elapsed())
     }
 
-    /// Starts a dial, and the keeper if it is missing. Must be called in a runtime.
+    /// Starts a dial, and the keeper if it is missing. Panics outside of a runtime with timers, and has then started nothing.
+    #[cold]
     pub(crate) fn start(self: &Arc<Self>, dial: Option<u32>, keeper_missing: bool) {
-        if let Some(slot) = dial {
-            self.start_dial(slot);
+        if dial.is_none() && !keeper_missing {
+            return;
+        }
+        let place = dial.map(|slot| self.dial_place(slot));
+        // Here, where it is told to the caller: in the tasks nobody would hear of it.
+        drop(tokio::time::sleep(Duration::ZERO));
+        if let Some(place) = place {
+            tokio::spawn(self::dial(place));
         }
         if keeper_missing && let Some(keeper) = self.slots.keeper_needed(self.now()) {
             let gone = KeeperGone { shared: Arc::downgrade(self), keeper };
@@ -64,9 +71,8 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    fn start_dial(self: &Arc<Self>, slot: u32) {
-        let place = DialPlace { shared: Arc::clone(self), slot, open: true };
-        tokio::spawn(dial(place));
+    fn dial_place(self: &Arc<Self>, slot: u32) -> DialPlace<M> {
+        DialPlace { shared: Arc::clone(self), slot, began: false, open: true }
     }
 
     /// Ends dials that are under way. The kernel is closed already.
@@ -99,6 +105,7 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
 struct DialPlace<M: Manager> {
     shared: Arc<Shared<M>>,
     slot: u32,
+    began: bool,
     open: bool,
 }
 
@@ -125,16 +132,17 @@ impl<M: Manager> Drop for DialPlace<M> {
         if !self.open {
             return;
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.began {
             self.fail(DialError::Panicked);
         } else {
-            // The pool is closing, or the runtime is ending.
+            // The pool is closing, or the runtime is ending or was never there.
             self.shared.slots.dial_dropped(self.slot, self.shared.now());
         }
     }
 }
 
 async fn dial<M: Manager>(mut place: DialPlace<M>) {
+    place.began = true;
     let shared = Arc::clone(&place.shared);
     let limit = shared.config.connect_timeout;
     let dialled = unless_closing(&shared, async {
@@ -198,7 +206,9 @@ async fn keep<M: Manager>(gone: KeeperGone<M>) {
         let wake_at = {
             let Some(shared) = pool.upgrade() else { return };
             let plan = shared.slots.tend(*keeper, shared.now());
-            plan.dials.iter().for_each(|&slot| shared.start_dial(slot));
+            for &slot in &plan.dials {
+                tokio::spawn(dial(shared.dial_place(slot)));
+            }
             if plan.ends {
                 return;
             }

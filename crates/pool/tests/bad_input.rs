@@ -2,6 +2,7 @@
 
 mod scripted;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use scripted::{Scripted, Step, assert_balanced};
@@ -89,4 +90,28 @@ async fn unknown_addresses_are_named() {
     assert_eq!(refused.unwrap_err().field, "connect_timeout");
     let refused = KeyedPool::builder(Tcp::new("")).backoff(Duration::ZERO, Duration::MAX).build();
     assert_eq!(refused.unwrap_err().field, "backoff");
+}
+
+/// Symptom: the pool's tasks panicked one after the other, each was replaced by who waited, and that went on for ever.
+#[test]
+fn a_runtime_without_timers_is_told_to_who_asks_and_costs_nothing() {
+    let pool = Pool::builder(Scripted::default()).max(1).build().unwrap();
+    let without = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for _ in 0..2 {
+        let asked = AssertUnwindSafe(|| without.block_on(async { pool.get().await.map(drop) }));
+        let panic = catch_unwind(asked).expect_err("there is nobody to keep time");
+        let message = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap();
+        assert!(message.contains("timers are disabled"), "{message}");
+        let status = pool.status();
+        assert_balanced(&status);
+        assert_eq!((status.size, status.queued, status.waiting), (0, 0, 0), "{status:?}");
+    }
+    let with = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let held = with.block_on(pool.get()).unwrap();
+    // What is idle is to be had without timers, and without a runtime.
+    drop(held);
+    drop(without.block_on(pool.get()).unwrap());
+    assert_eq!(pool.status().idle, 1);
+    assert_balanced(&pool.status());
 }
