@@ -5,7 +5,6 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::homes::Home;
 use crate::manager::Manager;
 use crate::shared::{Shared, nanos};
 use crate::slots::Tag;
@@ -15,7 +14,7 @@ use crate::slots::Tag;
 /// What is dropped by a panic isn't pooled again: nobody knows in the middle of what it was.
 #[must_use = "dropping it gives the resource back"]
 pub struct Pooled<M: Manager> {
-    home: Arc<Home<M>>,
+    home: Arc<Shared<M>>,
     /// Some until it is dropped or detached.
     resource: Option<M::Resource>,
     tag: Tag,
@@ -27,7 +26,7 @@ pub struct Pooled<M: Manager> {
 
 impl<M: Manager> Pooled<M> {
     #[inline]
-    pub(crate) fn new(home: Arc<Home<M>>, resource: M::Resource, tag: Tag, suspect: bool) -> Self {
+    pub(crate) fn new(home: Arc<Shared<M>>, resource: M::Resource, tag: Tag, suspect: bool) -> Self {
         #[cfg(feature = "metrics")]
         let since = if home.config.metrics.is_some() { home.now() } else { 0 };
         Self {
@@ -115,7 +114,7 @@ impl<M: Manager> Drop for Pooled<M> {
     #[inline]
     fn drop(&mut self) {
         let Some(resource) = self.resource.take() else { return };
-        let shared = &**self.home;
+        let shared = &*self.home;
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));

@@ -39,8 +39,6 @@ mod error;
 #[cfg(not(steadfast_loom))]
 mod guard;
 #[cfg(not(steadfast_loom))]
-mod homes;
-#[cfg(not(steadfast_loom))]
 mod manager;
 #[cfg(all(feature = "metrics", not(steadfast_loom)))]
 mod metrics;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::config::{Builder, Config, check_max};
 use crate::error::{Autopsy, GetError, InvalidConfig};
 use crate::guard::Pooled;
-use crate::homes::Homes;
 use crate::manager::Manager;
 use crate::shared::{Failure, Shared, nanos, unless_closing};
 use crate::slots::{Counts, End, Grant, Key, Looked, Nanos, Requested, Taken, Wait};
@@ -47,7 +46,7 @@ use crate::status::{CloseReport, Holder, Idle, Retained, Status};
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 pub struct Pool<M: Manager> {
-    homes: Arc<Homes<M>>,
+    shared: Arc<Shared<M>>,
 }
 
 impl<M: Manager> Pool<M> {
@@ -57,7 +56,7 @@ impl<M: Manager> Pool<M> {
     }
 
     pub(crate) fn new(manager: M, config: Config) -> Self {
-        Self { homes: Arc::new(Homes::new(Shared::new(manager, config))) }
+        Self { shared: Arc::new(Shared::new(manager, config)) }
     }
 
     /// A resource, within the builder's `timeout`.
@@ -72,7 +71,7 @@ impl<M: Manager> Pool<M> {
     /// Dropped, it leaves the queue; what it was about to get goes to the next, and a dial that it caused goes on for the others. Only a resource in the middle of its check is dropped.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<Pooled<M>, GetError<M::Error>>> + Send + '_ {
-        self.get_timeout(self.homes.shared.config.timeout)
+        self.get_timeout(self.shared.config.timeout)
     }
 
     /// A resource, within `timeout`. Zero: one that is idle now, or a timeout; there is no time for a check then, so only [`Manager::has_broken`] is asked, as by [`Pool::try_get`]. Over 584 years: no limit.
@@ -91,14 +90,14 @@ impl<M: Manager> Pool<M> {
         timeout: Duration,
     ) -> impl Future<Output = Result<Pooled<M>, GetError<M::Error>>> + Send + '_ {
         let at = Location::caller();
-        let mut asking = Asking { homes: &self.homes, timeout: nanos(timeout), at, key: None };
+        let mut asking = Asking { shared: &self.shared, timeout: nanos(timeout), at, key: None };
         async move {
             if timeout.is_zero() {
                 return self.get_idle(at, End::Timeout).map_err(|_| self.nothing_idle(at));
             }
-            if let Some((resource, tag)) = self.homes.shared.slots.take_at_once(at) {
+            if let Some((resource, tag)) = self.shared.slots.take_at_once(at) {
                 asking.served(None);
-                return Ok(Pooled::new(self.homes.home(), resource, tag, false));
+                return Ok(Pooled::new(Arc::clone(&self.shared), resource, tag, false));
             }
             match poll_fn(|context| asking.poll(context)).await? {
                 Answer { resource, check: false, wait, .. } => {
@@ -123,12 +122,12 @@ impl<M: Manager> Pool<M> {
 
     /// The first idle resource that isn't broken. If there is none, the request ends as `otherwise` says.
     fn get_idle(&self, at: &'static Location<'static>, otherwise: End) -> Result<Pooled<M>, Box<Counts>> {
-        let shared = &self.homes.shared;
+        let shared = &self.shared;
         let mut again = false;
         loop {
             let (resource, tag) = shared.slots.request_at_once(again, otherwise, at, &|| shared.now())?;
             let mut checking = Checking { shared, end: Some(End::Error) };
-            let mut pooled = Pooled::new(self.homes.home(), resource, tag, true);
+            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, tag, true);
             if !shared.manager.has_broken(&mut pooled) {
                 checking.end(End::Ok);
                 pooled.trust();
@@ -143,7 +142,7 @@ impl<M: Manager> Pool<M> {
 
     /// What a request is told that had no time to wait.
     fn nothing_idle(&self, at: &'static Location<'static>) -> GetError<M::Error> {
-        let shared = &self.homes.shared;
+        let shared = &self.shared;
         let now = shared.now();
         let told = shared.slots.autopsy(&shared.slots.wait_of(0, at, now), now);
         if told.counts.closed {
@@ -169,7 +168,7 @@ impl<M: Manager> Pool<M> {
     ) -> impl Future<Output = Result<(), GetError<M::Error>>> + Send + '_ {
         let at = Location::caller();
         async move {
-            let shared = &self.homes.shared;
+            let shared = &self.shared;
             let wait = shared.slots.wait_of(nanos(timeout), at, shared.now());
             let warm = poll_fn(|context| {
                 let (warm, keeper_missing) = shared.slots.poll_warm(context.waker().clone());
@@ -186,33 +185,33 @@ impl<M: Manager> Pool<M> {
 
     /// How the pool stands, at one moment.
     pub fn status(&self) -> Status {
-        self.homes.shared.slots.counts().into()
+        self.shared.slots.counts().into()
     }
 
     /// Those who have had resources for longest, the longest first, at most three.
     pub fn holders(&self) -> Vec<Holder> {
-        self.homes.shared.slots.holders(self.homes.shared.now()).into_iter().map(Holder::from).collect()
+        self.shared.slots.holders(self.shared.now()).into_iter().map(Holder::from).collect()
     }
 
     /// The last dial that came to nothing, however long ago.
     pub fn last_dial_error(&self) -> Option<Failure<M>> {
-        self.homes.shared.slots.last_failure()
+        self.shared.slots.last_failure()
     }
 
     /// What makes the resources.
     pub fn manager(&self) -> &M {
-        &self.homes.shared.manager
+        &self.shared.manager
     }
 
     /// Asks of each idle resource whether to keep it, the one that was used longest ago first. While it is looked at it counts as in use.
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, Idle) -> bool) -> Retained {
-        let shared = &self.homes.shared;
+        let shared = &self.shared;
         let mut retained = Retained::default();
         for _ in 0..shared.slots.counts().idle {
             let Some((resource, tag)) = shared.slots.take_oldest(retained.kept, Location::caller()) else {
                 break;
             };
-            let mut pooled = Pooled::new(self.homes.home(), resource, tag, true);
+            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, tag, true);
             let now = shared.now();
             let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
             let kept = keep(&mut pooled, Idle { age: since(tag.born), idle: since(tag.used) });
@@ -234,7 +233,7 @@ impl<M: Manager> Pool<M> {
     /// A maximum of 0, over [`MAX_LIMIT`](crate::MAX_LIMIT), or under the builder's `idle_min`.
     pub fn resize(&self, max: usize) -> Result<(), InvalidConfig> {
         check_max(max)?;
-        self.homes.shared.slots.resize(max).map_err(|idle_min| InvalidConfig {
+        self.shared.slots.resize(max).map_err(|idle_min| InvalidConfig {
             field: "max",
             found: max.to_string(),
             allowed: format!("at least idle_min, which is {idle_min}"),
@@ -250,7 +249,7 @@ impl<M: Manager> Pool<M> {
     /// # Cancel safety
     /// Once polled, the pool is closed. Closing again waits again.
     pub async fn close(&self, within: Duration) -> CloseReport {
-        let shared = &self.homes.shared;
+        let shared = &self.shared;
         let started = shared.now();
         let idle = shared.slots.close();
         shared.stop_dials();
@@ -272,13 +271,13 @@ impl<M: Manager> Pool<M> {
 
     /// Whether [`Pool::close`] was called.
     pub fn is_closed(&self) -> bool {
-        self.homes.shared.slots.is_closed()
+        self.shared.slots.is_closed()
     }
 }
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Self { homes: Arc::clone(&self.homes) }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -290,7 +289,7 @@ impl<M: Manager> fmt::Debug for Pool<M> {
 
 /// A request under way. Dropped, it leaves the queue.
 struct Asking<'a, M: Manager> {
-    homes: &'a Homes<M>,
+    shared: &'a Arc<Shared<M>>,
     timeout: Nanos,
     at: &'static Location<'static>,
     key: Option<Key>,
@@ -309,7 +308,7 @@ type Told<M> = GetError<<M as Manager>::Error>;
 impl<M: Manager> Asking<'_, M> {
     #[inline]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
-        let shared = &self.homes.shared;
+        let shared = self.shared;
         if self.key.is_some() {
             return self.look(context);
         }
@@ -336,9 +335,9 @@ impl<M: Manager> Asking<'_, M> {
 
     fn look(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
         let Some(key) = &mut self.key else { return Poll::Pending };
-        match self.homes.shared.slots.look(key, context.waker()) {
+        match self.shared.slots.look(key, context.waker()) {
             Looked::Waiting { keeper_missing } => {
-                self.homes.shared.start(None, keeper_missing);
+                self.shared.start(None, keeper_missing);
                 Poll::Pending
             }
             Looked::Done(taken) => {
@@ -350,11 +349,11 @@ impl<M: Manager> Asking<'_, M> {
 
     #[inline]
     fn answer(&mut self, asked: Requested<M::Resource, Failure<M>>) -> Poll<Result<Answer<M>, Told<M>>> {
-        let shared = &self.homes.shared;
+        let shared = self.shared;
         let starts = asked.dial.is_some() || asked.keeper_missing;
         Poll::Ready(match asked.taken {
             Taken::Got { value, tag, check, wait } => {
-                let resource = Pooled::new(self.homes.home(), value, tag, check);
+                let resource = Pooled::new(Arc::clone(self.shared), value, tag, check);
                 // Without a runtime it is served all the same.
                 if starts && tokio::runtime::Handle::try_current().is_ok() {
                     let mut checking = Checking { shared, end: check.then_some(End::Error) };
@@ -382,7 +381,7 @@ impl<M: Manager> Asking<'_, M> {
 
     /// Checks what was given, and waits again in the old place for something better, until the time is over.
     async fn check(&mut self, first: Answer<M>) -> Result<Pooled<M>, Told<M>> {
-        let shared = &self.homes.shared;
+        let shared = self.shared;
         let mut answer = first;
         let mut checked = Duration::ZERO;
         let mut wait = answer.wait;
@@ -459,8 +458,8 @@ impl<M: Manager> Asking<'_, M> {
     #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "only metrics are told"))]
     fn served(&self, wait: Option<Wait>) {
         #[cfg(feature = "metrics")]
-        if let Some(metrics) = &self.homes.shared.config.metrics {
-            let waited = wait.map_or(0, |wait| self.homes.shared.now().saturating_sub(wait.since));
+        if let Some(metrics) = &self.shared.config.metrics {
+            let waited = wait.map_or(0, |wait| self.shared.now().saturating_sub(wait.since));
             metrics.waited(Duration::from_nanos(waited));
         }
         let _ = wait;
@@ -470,7 +469,7 @@ impl<M: Manager> Asking<'_, M> {
 impl<M: Manager> Drop for Asking<'_, M> {
     fn drop(&mut self) {
         if let Some(mut key) = self.key.take() {
-            self.homes.shared.slots.cancel(&mut key);
+            self.shared.slots.cancel(&mut key);
         }
     }
 }
