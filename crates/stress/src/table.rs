@@ -17,6 +17,8 @@ use crate::verdict::Verdict;
 
 /// Wide enough for every column of the table on one line; lines beyond it are hard to read.
 const COLUMNS_MAX: u16 = 110;
+/// A longer load is cut in the table, and told in full below it.
+const LOAD_COLUMNS: usize = 40;
 /// Below this a table is no table any more.
 const COLUMNS_MIN: u16 = 60;
 
@@ -133,7 +135,7 @@ fn table(scenarios: &[ScenarioReport], screen: Screen) -> String {
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         table.add_row(vec![
             Cell::new(&scenario.name),
-            Cell::new(&scenario.load.description),
+            Cell::new(cut(&scenario.load.description)),
             right(format::count(operations.issued)),
             right(format::per_second(operations.rate_per_second)),
             right(time(latency.p50_ns)),
@@ -157,6 +159,13 @@ fn table(scenarios: &[ScenarioReport], screen: Screen) -> String {
         .fold(text, |text, verdict| text.replace(&verdict.to_string(), &screen.verdict(verdict)))
 }
 
+/// As many whole words of a load as the table has room for.
+fn cut(load: &str) -> String {
+    let Some((most, _)) = load.char_indices().nth(LOAD_COLUMNS) else { return load.to_owned() };
+    let whole = load[..most].rfind(' ').map_or(&load[..most], |blank| &load[..blank]);
+    format!("{} …", whole.trim_end_matches([',', ';', ':']))
+}
+
 /// What objectives are about.
 fn latency(scenario: &ScenarioReport) -> &LatencyReport {
     scenario.response_time.as_ref().unwrap_or(&scenario.service_time)
@@ -169,6 +178,10 @@ fn describe(scenario: &ScenarioReport, screen: Screen, text: &mut String) {
     let mut line = |line: String| text.push_str(&wrapped(&format!("  {line}"), 6, screen.columns));
     for reduction in &scenario.reductions {
         line(format!("tier: {reduction}"));
+    }
+    let load = &scenario.load.description;
+    if cut(load) != *load {
+        line(format!("load: {load}"));
     }
     if let Some(response) = &scenario.response_time {
         line(format!("response time {}", distribution(response)));
@@ -323,6 +336,14 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= usize::from(COLUMNS_MAX)));
         assert!(text.lines().skip(1).all(|line| line.starts_with("    s") || line.starts_with("    ")));
         assert_eq!(wrapped("  as it  is", 4, COLUMNS_MAX), "  as it  is\n");
+    }
+
+    #[test]
+    fn a_load_of_many_phases_is_cut_after_a_word() {
+        assert_eq!(cut("200 users"), "200 users");
+        let phases = "10 → 500 users over 5 s, then 500 users for 20 s, then 10 users for 5 s";
+        assert_eq!(cut(phases), "10 → 500 users over 5 s, then 500 users …");
+        assert!(cut(&"ä".repeat(100)).chars().count() <= LOAD_COLUMNS + 2);
     }
 
     #[test]
