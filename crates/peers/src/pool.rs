@@ -1,16 +1,16 @@
 //! Checking out and back: this project's pool beside deadpool, bb8, r2d2, mobc and a bare semaphore of tokio's.
 //!
 //! `pool [--rounds N] [--calls N] [--milliseconds N]`: alone, one task takes a number and gives it back; then 64 tasks share 8 slots on two workers, each holding its slot over
-//! one trip through the scheduler (r2d2 blocks, so it gets 64 threads), for a rate, the wait's p99.9, and Jain's index of the tasks' shares; then look-ups of a shared connection by address. Rounds of all alternate; told are
-//! medians, ranges, and the rounds' own ratios.
+//! one trip through the scheduler (r2d2 blocks, so it gets 64 threads), for a rate, the wait's p99.9, and Jain's index of the tasks' shares; then look-ups of a shared connection by address, beside what they can't do
+//! without: a lock, and a clone and its drop. Rounds of all alternate; told are medians, ranges, and the rounds' own ratios. A request that gets nothing ends the run: it isn't a measurement.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use steadfast_pool::{Connector, KeyedPool, Manager, Pool};
@@ -158,6 +158,13 @@ enum Crowded {
     Thread(Box<dyn FnOnce() -> Vec<u32> + Send>),
 }
 
+/// What a request got. None is expected to go without.
+#[inline]
+#[track_caller]
+fn taken<T, E: fmt::Debug>(answer: Result<T, E>) -> T {
+    answer.unwrap_or_else(|error| panic!("a request got nothing: {error:?}"))
+}
+
 /// An async contestant from the expression that takes one.
 macro_rules! contestant {
     ($kind:ident, $name:literal, $pool:ty, |$of:ident| $take:expr) => {
@@ -172,7 +179,7 @@ macro_rules! contestant {
                 let $of = &self.0;
                 runtime.block_on(async {
                     for _ in 0..calls {
-                        drop(black_box($take.await));
+                        drop(black_box(taken($take.await)));
                     }
                 });
             }
@@ -184,7 +191,7 @@ macro_rules! contestant {
                     // Relaxed: it only has to be seen sometime.
                     while !stop.load(Ordering::Relaxed) {
                         let asked = Instant::now();
-                        let held = $take.await;
+                        let held = taken($take.await);
                         waits.push(asked.elapsed().as_nanos() as u32);
                         tokio::task::yield_now().await;
                         drop(black_box(held));
@@ -212,7 +219,7 @@ impl Contestant for R2d2 {
 
     fn alone(&self, _: &Runtime, calls: usize) {
         for _ in 0..calls {
-            drop(black_box(self.0.get()));
+            drop(black_box(taken(self.0.get())));
         }
     }
 
@@ -222,7 +229,7 @@ impl Contestant for R2d2 {
             // Relaxed: it only has to be seen sometime.
             while !stop.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                let held = self.0.get();
+                let held = taken(self.0.get());
                 waits.push(asked.elapsed().as_nanos() as u32);
                 std::thread::yield_now();
                 drop(black_box(held));
@@ -378,31 +385,68 @@ fn look_ups(runtime: &Runtime, options: &Options) -> Result<(), String> {
         drop(runtime.block_on(pool.get(address)).map_err(|error| error.to_string())?);
     }
     let handle = Arc::new(7_u64);
-    let mut by_address = Vec::new();
-    let mut picked = Vec::new();
-    let mut clones = Vec::new();
-    for _ in 0..options.rounds {
-        let started = Instant::now();
-        for call in 0..options.calls {
-            drop(black_box(pool.try_get(&addresses[call & 15])));
+    let locked: Vec<_> = addresses.iter().map(|_| Mutex::new(Arc::new(7_u64))).collect();
+    let by_address = |call: usize| drop(black_box(taken(pool.try_get(&addresses[call & 15]))));
+    let of_two = |call: usize, thread: usize| {
+        drop(black_box(taken(pool.try_get(&addresses[(call & 7) * 2 + thread]))));
+    };
+    let the_same = |_: usize, _: usize| drop(black_box(taken(pool.try_get(&addresses[0]))));
+    let lock_and_clone = |call: usize| {
+        let lock = locked[call & 15].lock().unwrap_or_else(PoisonError::into_inner);
+        let clone = Arc::clone(&lock);
+        drop(lock);
+        drop(black_box(clone));
+    };
+    let rows: [(&str, &dyn Fn() -> f64); 7] = [
+        ("by address", &|| timed(options.calls, by_address)),
+        ("the least used", &|| timed(options.calls, |_| drop(black_box(taken(pool.try_pick()))))),
+        ("a bare lock, clone and drop", &|| timed(options.calls, lock_and_clone)),
+        ("a bare lock", &|| {
+            timed(options.calls, |call| {
+                drop(black_box(locked[call & 15].lock().unwrap_or_else(PoisonError::into_inner)));
+            })
+        }),
+        ("a bare clone and drop", &|| {
+            timed(options.calls, |_| drop(black_box(Arc::clone(black_box(&handle)))))
+        }),
+        ("two threads, by address", &|| timed_by_two(options.calls, of_two)),
+        ("two threads, the same", &|| timed_by_two(options.calls, the_same)),
+    ];
+    let mut times = vec![Vec::new(); rows.len()];
+    for round in 0..=options.rounds {
+        for ((_, measure), times) in rows.iter().zip(&mut times) {
+            let measured = measure();
+            // The first round warms up.
+            if round > 0 {
+                times.push(measured);
+            }
         }
-        by_address.push(started.elapsed().as_nanos() as f64 / options.calls as f64);
-        let started = Instant::now();
-        for _ in 0..options.calls {
-            drop(black_box(pool.try_pick()));
-        }
-        picked.push(started.elapsed().as_nanos() as f64 / options.calls as f64);
-        let started = Instant::now();
-        for _ in 0..options.calls {
-            drop(black_box(Arc::clone(black_box(&handle))));
-        }
-        clones.push(started.elapsed().as_nanos() as f64 / options.calls as f64);
     }
-    println!("\nshared connections, 16 addresses: ns, median (range)");
-    for (name, times) in
-        [("by address", by_address), ("the least used", picked), ("a bare clone and drop", clones)]
-    {
-        println!("  {name:<22} {}", told(spread(times.into_iter()), 1));
+    println!(
+        "\nshared connections, 16 addresses: ns a call (and thread), median (range); ÷ a bare lock, clone and drop"
+    );
+    for ((name, _), own) in rows.iter().zip(&times) {
+        let ratio = spread(own.iter().zip(&times[2]).map(|(own, bare)| own / bare));
+        println!("  {name:<28} {:<26} {}", told(spread(own.iter().copied()), 1), told(ratio, 2));
     }
     Ok(())
+}
+
+/// Nanoseconds a call.
+fn timed(calls: usize, call: impl Fn(usize)) -> f64 {
+    let started = Instant::now();
+    for number in 0..calls {
+        call(number);
+    }
+    started.elapsed().as_nanos() as f64 / calls as f64
+}
+
+/// The same, while two threads do it at once; each is told which it is.
+fn timed_by_two(calls: usize, call: impl Fn(usize, usize) + Sync) -> f64 {
+    let by = |thread: usize| timed(calls, |number| call(number, thread));
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| by(1));
+        let own = by(0);
+        own.max(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }

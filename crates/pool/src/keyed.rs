@@ -1,14 +1,32 @@
 //! The pool for shared connections, by address: one live connection an address, for transports that carry many requests at once.
 
+mod clock;
+mod entry;
+mod event;
+mod places;
+mod status;
 pub(crate) mod table;
 
 #[cfg(not(steadfast_loom))]
+mod config;
+#[cfg(not(steadfast_loom))]
 mod dial;
+#[cfg(not(steadfast_loom))]
+mod error;
+#[cfg(not(steadfast_loom))]
+mod handle;
+#[cfg(all(feature = "metrics", not(steadfast_loom)))]
+mod metrics;
 #[cfg(not(steadfast_loom))]
 mod pool;
 
+#[cfg(all(feature = "metrics", not(steadfast_loom)))]
+pub use metrics::KeyedMetrics;
 #[cfg(not(steadfast_loom))]
 pub use {
-    pool::{Connector, DrainReport, Handle, KeyedBuilder, KeyedError, KeyedPool, KeyedStatus, Removal},
-    table::{AddressState, AddressStatus},
+    config::KeyedBuilder,
+    error::{KeyedAutopsy, KeyedError, KeyedStage},
+    handle::Handle,
+    pool::{Connector, DrainReport, KeyedPool, Removal},
+    status::{AddressState, AddressStatus, KeyedStatus},
 };

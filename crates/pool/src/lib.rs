@@ -18,11 +18,11 @@
 //!
 //! # Bounds
 //! At most [`MAX_LIMIT`] resources a pool. Times are known to a millisecond, idle times and ages of what is given back to a tenth of a second. Timers and dials run in the runtime of whoever first needs
-//! them, and move on when it ends. Of a runtime that is neither ended nor driven, the timers are replaced, a second after they should have done something, by the next request that reads the clock; its dials
-//! aren't, nor what a keyed pool dials there: drive the runtimes that you ask from.
+//! them, and move on when it ends. Of a runtime that is neither ended nor driven, the timers are replaced, a second after they should have done something, by the next request that reads the clock, and what a keyed pool dials there by the next one for that address; the
+//! dials of a [`Pool`] aren't: drive the runtimes that you ask from.
 //!
 //! # Features
-//! `metrics`: `PoolMetrics`, the statistics in a registry of `steadfast-metrics`.
+//! `metrics`: `PoolMetrics` and `KeyedMetrics`, the statistics in a registry of `steadfast-metrics`.
 #![deny(unsafe_code)]
 #![cfg_attr(steadfast_loom, allow(dead_code, unused_imports, reason = "only the modelled kernels are built"))]
 
@@ -56,8 +56,6 @@ mod tcp;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(all(feature = "metrics", not(steadfast_loom)))]
-pub use metrics::PoolMetrics;
 #[cfg(not(steadfast_loom))]
 pub use {
     budget::DialBudget,
@@ -65,11 +63,13 @@ pub use {
     error::{Autopsy, DialError, GetError, InvalidConfig, Stage},
     guard::Pooled,
     keyed::{
-        AddressState, AddressStatus, Connector, DrainReport, Handle, KeyedBuilder, KeyedError, KeyedPool,
-        KeyedStatus, Removal,
+        AddressState, AddressStatus, Connector, DrainReport, Handle, KeyedAutopsy, KeyedBuilder, KeyedError,
+        KeyedPool, KeyedStage, KeyedStatus, Removal,
     },
     manager::Manager,
     pool::Pool,
     status::{CloseReport, Holder, Idle, Retained, Status},
     tcp::Tcp,
 };
+#[cfg(all(feature = "metrics", not(steadfast_loom)))]
+pub use {keyed::KeyedMetrics, metrics::PoolMetrics};

@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use steadfast_pool::{AddressState, Connector, DialBudget, KeyedBuilder, KeyedError, KeyedPool};
+use steadfast_pool::{
+    AddressState, Connector, DialBudget, KeyedBuilder, KeyedError, KeyedPool, KeyedStage, KeyedStatus,
+};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -256,7 +261,8 @@ async fn a_broken_connection_is_replaced_by_one_dial() {
     assert_eq!((net.open(), pool.status().dials), (2, 2));
     drop(old);
     assert_eq!(net.open(), 1);
-    // And the same for one that the connector finds broken.
+    // And the same for one that the connector finds broken, which had lived for a while.
+    sleep(SECOND).await;
     handles[0].broken.store(1, Ordering::SeqCst);
     let new = pool.get("a").await.unwrap();
     assert!(new.broken.load(Ordering::SeqCst) == 0);
@@ -276,8 +282,10 @@ async fn hanging_and_panicking_dials_are_ended_and_told() {
     let Err(KeyedError::Connect(error)) = pool.get("b").await else { panic!("it panics") };
     assert!(error.to_string().contains("panicked"), "{error}");
     let started = Instant::now();
-    let Err(KeyedError::Timeout(_, Some(_))) = pool.pick().await else { panic!("none is there") };
+    let Err(KeyedError::Timeout(autopsy)) = pool.pick().await else { panic!("none is there") };
     assert!(started.elapsed() >= 5 * SECOND && started.elapsed() < 6 * SECOND);
+    assert_eq!(autopsy.waited, autopsy.queued + autopsy.dialling + autopsy.backing_off);
+    assert!(autopsy.waited >= 5 * SECOND && autopsy.last_dial_error.is_some(), "{autopsy}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,4 +348,342 @@ async fn addresses_come_and_go_while_others_use_them() {
     assert!(status.addresses.iter().all(|one| one.in_flight == 0), "{status:?}");
     assert!(pool.close(10 * SECOND).await.drained);
     assert_eq!(net.open(), 0);
+}
+
+/// Numbers that must agree in every look at the pool.
+#[track_caller]
+fn assert_balanced(status: &KeyedStatus) {
+    assert_eq!(
+        status.dials,
+        status.dial_failures + status.connected + status.withdrawn + status.dialling as u64,
+        "{status:?}"
+    );
+    assert_eq!(status.added, status.removed + status.addresses.len() as u64, "{status:?}");
+    let dialling = status.addresses.iter().filter(|one| one.state == AddressState::Dialling).count();
+    assert_eq!(status.dialling, dialling, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_at_all_is_a_timeout_whose_dial_goes_on() {
+    let net = Net::default();
+    net.set("a", Does::ConnectsAfter(SECOND / 10));
+    let pool = pool_of(&net, &["a"]);
+    let started = Instant::now();
+    assert!(matches!(pool.get_timeout("a", Duration::ZERO).await, Err(KeyedError::Timeout(_))));
+    assert!(matches!(pool.pick_timeout(Duration::ZERO).await, Err(KeyedError::Timeout(_))));
+    let Err(KeyedError::Timeout(autopsy)) = pool.get_timeout("a", SECOND / 20).await else {
+        panic!("it takes longer")
+    };
+    assert_eq!((autopsy.stage, autopsy.waited), (KeyedStage::Dialling, started.elapsed()));
+    assert!(started.elapsed() < SECOND / 10, "{:?}", started.elapsed());
+    sleep(SECOND / 10).await;
+    assert!(pool.get_timeout("a", Duration::ZERO).await.is_ok());
+    assert!(pool.pick_timeout(Duration::ZERO).await.is_ok());
+    assert!(pool.get_timeout("a", Duration::MAX).await.is_ok());
+    assert_eq!(pool.status().dials, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_autopsy_tells_where_the_time_went() {
+    let net = Net::default();
+    let budget = DialBudget::new(1);
+    let pool = builder(&net).connect_timeout(2 * SECOND).dial_budget(budget).build().unwrap();
+    net.set("busy", Does::ConnectsAfter(SECOND));
+    net.set("slow", Does::Hangs);
+    for address in ["busy", "slow"] {
+        pool.add(address).unwrap();
+        assert!(pool.get_timeout(address, Duration::ZERO).await.is_err());
+    }
+    let other = pool.clone();
+    let waits = tokio::spawn(async move { other.get("slow").await.map(drop) });
+    tokio::task::yield_now().await;
+    // A second for its turn, and half of one for the dial.
+    let Err(KeyedError::Timeout(autopsy)) = pool.get_timeout("slow", 3 * SECOND / 2).await else {
+        panic!("it hangs")
+    };
+    assert_eq!((autopsy.queued, autopsy.dialling), (SECOND, SECOND / 2), "{autopsy}");
+    assert_eq!((autopsy.stage, autopsy.others, autopsy.dials), (KeyedStage::Dialling, 1, 0), "{autopsy}");
+    assert!(autopsy.last_dial_error.is_none() && autopsy.addresses.len() == 1, "{autopsy}");
+    assert!(matches!(waits.await.unwrap(), Err(KeyedError::Connect(_))));
+    drop((pool.remove("busy").unwrap(), pool.remove("slow").unwrap()));
+    // Of all addresses: both are refused, so most of the time passes between attempts.
+    for address in ["refused", "too"] {
+        net.set(address, Does::Refuses);
+        pool.add(address).unwrap();
+    }
+    let Err(KeyedError::Timeout(autopsy)) = pool.pick().await else { panic!("nobody is there") };
+    assert_eq!(autopsy.waited, autopsy.queued + autopsy.dialling + autopsy.backing_off);
+    assert!(autopsy.backing_off > 4 * SECOND && autopsy.stage == KeyedStage::BackingOff, "{autopsy}");
+    assert!(autopsy.dials > 2 && autopsy.others == 0 && autopsy.addresses.len() == 2, "{autopsy}");
+    let text = autopsy.to_string();
+    assert!(text.contains("the last dial that failed: refused"), "{text}");
+    assert_balanced(&pool.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_any_hears_that_the_last_address_goes() {
+    let net = Net::default();
+    net.set("a", Does::Hangs);
+    net.set("b", Does::Hangs);
+    let pool = pool_of(&net, &["a", "b"]);
+    let other = pool.clone();
+    let waits = tokio::spawn(async move { (other.pick().await.map(drop), Instant::now()) });
+    sleep(SECOND / 10).await;
+    drop(pool.remove("a").unwrap());
+    sleep(SECOND / 10).await;
+    assert!(!waits.is_finished(), "b is left");
+    drop(pool.remove("b").unwrap());
+    let removed = Instant::now();
+    let (answer, at) = waits.await.unwrap();
+    assert!(matches!(answer, Err(KeyedError::UnknownAddress)) && at == removed, "{answer:?}");
+    assert_balanced(&pool.status());
+    assert_eq!(pool.status().withdrawn, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_ends_with_its_last_handle_and_not_with_its_dials() {
+    let net = Net::default();
+    net.set("b", Does::Hangs);
+    let pool = pool_of(&net, &["a", "b"]);
+    drop(pool.get("a").await.unwrap());
+    assert!(pool.get_timeout("b", SECOND / 10).await.is_err());
+    assert_eq!(net.open(), 1);
+    drop(pool);
+    assert_eq!(net.open(), 0, "a dial kept the pool");
+    tokio::task::yield_now().await;
+    assert_eq!(net.0.dialling.lock().unwrap()["b"], 0, "the dial went on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_break_at_once_are_backed_off() {
+    let net = Net::default();
+    let pool = pool_of(&net, &["a"]);
+    let started = Instant::now();
+    let (mut served, mut refused) = (0_u32, 0_u32);
+    while started.elapsed() < 60 * SECOND {
+        match pool.get("a").await {
+            Ok(handle) => {
+                served += 1;
+                handle.mark_broken();
+                sleep(SECOND / 1000).await;
+            }
+            Err(KeyedError::ShortLived { lived, retry_in }) => {
+                refused += 1;
+                assert!(lived <= 10 * SECOND && retry_in <= 10 * SECOND);
+                sleep(SECOND / 100).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let status = pool.status();
+    // With full jitter up to 10 s: some, not thousands.
+    assert!(
+        (5..80).contains(&status.dials) && refused > 1_000,
+        "{served} served, {refused} refused: {status:?}"
+    );
+    assert_balanced(&status);
+    assert!(status.addresses[0].failures > 3, "{status:?}");
+    // One that lasts makes up for all of them.
+    sleep(11 * SECOND).await;
+    let lasting = pool.get("a").await.unwrap();
+    sleep(11 * SECOND).await;
+    assert_eq!(pool.status().addresses[0].failures, 0);
+    lasting.mark_broken();
+    assert!(pool.get("a").await.is_ok(), "the first in a row is replaced at once");
+}
+
+/// Drives `runtime` so long.
+fn drive(runtime: &tokio::runtime::Runtime, milliseconds: u64) {
+    runtime.block_on(async { sleep(Duration::from_millis(milliseconds)).await });
+}
+
+fn runtime_of_one() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn the_order_of_a_runtime_that_stands_still_goes_to_another() {
+    let net = Net::default();
+    let pool = KeyedPool::builder(net.clone())
+        .timeout(20 * SECOND)
+        .connect_timeout(SECOND / 10)
+        .backoff(SECOND / 100, SECOND / 100)
+        .build()
+        .unwrap();
+    let addresses = ["never begun", "under way", "failing"];
+    for address in addresses {
+        pool.add(address).unwrap();
+    }
+    net.set("under way", Does::Hangs);
+    net.set("failing", Does::Refuses);
+    let still = runtime_of_one();
+    assert!(still.block_on(pool.get_timeout("failing", 10 * SECOND)).is_err());
+    assert!(still.block_on(pool.get_timeout("under way", SECOND / 50)).is_err());
+    still.block_on(async { assert!(pool.get_timeout("never begun", Duration::ZERO).await.is_err()) });
+    for address in addresses {
+        net.set(address, Does::Connects);
+    }
+    // From here on nobody drives it.
+    let driven = runtime_of_one();
+    let started = std::time::Instant::now();
+    for address in addresses {
+        let handle = loop {
+            match driven.block_on(pool.get(address)) {
+                Ok(handle) => break handle,
+                Err(KeyedError::Failing(..)) => drive(&driven, 10),
+                Err(error) => panic!("{address}: {error}"),
+            }
+            assert!(started.elapsed() < 120 * SECOND, "{address} stays as it was: {:?}", pool.status());
+        };
+        assert_eq!(handle.address(), address);
+    }
+    let status = pool.status();
+    assert_balanced(&status);
+    assert!(status.withdrawn >= 1 && status.connected == 3, "{status:?}");
+    // What the old tasks come to when they run again is void.
+    drive(&still, 200);
+    assert_eq!((pool.status().dials, net.open()), (status.dials, 3));
+    assert!(net.0.dialling.lock().unwrap().values().all(|dials| *dials == 0), "a void dial goes on");
+}
+
+#[test]
+fn choices_find_the_orders_of_a_runtime_that_stands_still() {
+    let net = Net::default();
+    let pool = pool_of(&net, &["here", "stuck"]);
+    let (still, driven) = (runtime_of_one(), runtime_of_one());
+    driven.block_on(async { pool.get("here").await.map(drop).unwrap() });
+    still.block_on(async { assert!(pool.get_timeout("stuck", Duration::ZERO).await.is_err()) });
+    let started = std::time::Instant::now();
+    while pool.status().addresses.iter().any(|one| one.state != AddressState::Live) {
+        for _ in 0..64 {
+            assert!(driven.block_on(pool.pick()).is_ok());
+        }
+        drive(&driven, 10);
+        assert!(started.elapsed() < 120 * SECOND, "nobody looks: {:?}", pool.status());
+    }
+    assert_balanced(&pool.status());
+    assert_eq!(pool.status().withdrawn, 1);
+}
+
+#[test]
+fn who_asks_in_a_runtime_without_timers_is_told_and_the_order_is_free() {
+    let net = Net::default();
+    let pool = pool_of(&net, &["a", "b"]);
+    let timeless = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let panics = |asks: &dyn Fn()| {
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(asks)).unwrap_err();
+        let told = panicked.downcast_ref::<String>().map(String::as_str);
+        told.or_else(|| panicked.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned()
+    };
+    let picks = panics(&|| drop(timeless.block_on(pool.pick_timeout(Duration::ZERO))));
+    let gets = panics(&|| drop(timeless.block_on(pool.get("a"))));
+    assert!(picks.contains("timers are disabled") && gets.contains("timers are disabled"), "{picks}, {gets}");
+    assert_balanced(&pool.status());
+    assert_eq!(pool.status().dialling, 0, "nobody has an order");
+    assert!(runtime_of_one().block_on(pool.get("a")).is_ok());
+}
+
+/// Looks at the pool when it is dropped or woken: under the pool's lock that would never end.
+#[derive(Clone, Default)]
+struct Nosy(Arc<OnceLock<KeyedPool<NosyNet>>>);
+
+#[derive(Default)]
+struct NosyNet {
+    nosy: Nosy,
+    refuses: Arc<AtomicUsize>,
+}
+
+impl Nosy {
+    fn looks(&self) {
+        if let Some(pool) = self.0.get() {
+            assert_balanced(&pool.status());
+        }
+    }
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        self.looks();
+    }
+}
+
+impl Wake for Nosy {
+    fn wake(self: Arc<Self>) {
+        self.looks();
+    }
+}
+
+impl fmt::Debug for Nosy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nosy")
+    }
+}
+
+impl fmt::Display for Nosy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nosy")
+    }
+}
+
+impl std::error::Error for Nosy {}
+
+impl Connector for NosyNet {
+    type Connection = Nosy;
+    type Error = Nosy;
+
+    async fn connect(&self, _: &str) -> Result<Nosy, Nosy> {
+        tokio::task::yield_now().await;
+        if self.refuses.load(Ordering::SeqCst) > 0 { Err(self.nosy.clone()) } else { Ok(self.nosy.clone()) }
+    }
+
+    fn has_broken(&self, connection: &Nosy) -> bool {
+        connection.looks();
+        false
+    }
+}
+
+#[test]
+fn nobody_elses_code_runs_under_the_lock() {
+    let (done, ended) = std::sync::mpsc::channel();
+    // A thread that waits for itself can't say so.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.unwrap().block_on(be_nosy());
+        done.send(()).unwrap();
+    });
+    assert!(ended.recv_timeout(20 * SECOND).is_ok(), "it waits for itself, or failed");
+}
+
+async fn be_nosy() {
+    let nosy = Nosy::default();
+    let refuses = Arc::new(AtomicUsize::new(1));
+    let net = NosyNet { nosy: nosy.clone(), refuses: Arc::clone(&refuses) };
+    let pool = KeyedPool::builder(net).backoff(SECOND / 100, SECOND / 100).build().unwrap();
+    assert!(nosy.0.set(pool.clone()).is_ok());
+    pool.add("b").unwrap();
+    pool.add("a").unwrap();
+    for address in ["a", "b", "a"] {
+        let mut asks: Vec<Pin<Box<dyn Future<Output = _>>>> =
+            vec![Box::pin(pool.get(address)), Box::pin(pool.get(address)), Box::pin(pool.pick())];
+        for _ in 0..3 {
+            asks.retain_mut(|ask| {
+                let waker = Waker::from(Arc::new(nosy.clone()));
+                ask.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+            });
+        }
+        assert!(!asks.is_empty(), "who picks waits");
+        // Failures replace each other meanwhile.
+        sleep(SECOND).await;
+        assert!(pool.get(address).await.is_err());
+        assert!(pool.pick_timeout(SECOND).await.is_err());
+        drop(pool.remove(address));
+        pool.add(address).unwrap();
+    }
+    refuses.store(0, Ordering::SeqCst);
+    sleep(SECOND).await;
+    // The background's own attempts have connected both.
+    pool.get("a").await.unwrap().mark_broken();
+    drop((pool.get("a").await.unwrap(), pool.pick().await.unwrap()));
+    drop(pool.remove("a"));
+    assert!(pool.close(SECOND).await.drained);
 }

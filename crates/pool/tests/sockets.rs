@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use scripted::assert_balanced;
-use steadfast_pool::{DialBudget, DialError, GetError, KeyedPool, Manager, Pool, Stage, Tcp};
+use steadfast_pool::{
+    Connector, DialBudget, DialError, GetError, KeyedError, KeyedPool, KeyedStage, KeyedStatus, Manager,
+    Pool, Stage, Tcp,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -81,10 +84,12 @@ impl Server {
         Self::start("127.0.0.1:0".parse().unwrap(), manner).await
     }
 
+    /// Until no connection of it is served any more: what the listener's task leaves behind ends a little later.
     async fn kill(&mut self) {
         if let Some(mut tasks) = self.tasks.take() {
             tasks.shutdown().await;
         }
+        self.empty().await;
     }
 
     /// Waits until nobody is connected: what the clients closed has been seen by the server.
@@ -102,7 +107,9 @@ async fn serve(mut stream: TcpStream, manner: Manner) -> io::Result<()> {
     let mut byte = [0; 1];
     loop {
         if manner == Manner::Silent {
-            std::future::pending::<()>().await;
+            // Until the client hangs up.
+            while stream.read(&mut byte).await? > 0 {}
+            return Ok(());
         }
         stream.read_exact(&mut byte).await?;
         if let Manner::Late(time) = manner {
@@ -142,7 +149,7 @@ impl Manager for Greeted {
     }
 
     fn has_broken(&self, stream: &mut TcpStream) -> bool {
-        self.0.has_broken(stream)
+        Manager::has_broken(&self.0, stream)
     }
 }
 
@@ -254,6 +261,7 @@ async fn a_silent_proxy_costs_its_time_and_no_room() {
     assert!(budget.most() <= 2);
     assert!(pool.close(LONG).await.drained);
     assert_eq!((pool.status().size, budget.under_way()), (0, 0));
+    server.empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,6 +337,175 @@ async fn a_shared_stream_that_its_peer_closed_is_dialled_again() {
     };
     assert!(!std::ptr::eq(&raw const *before, &raw const *again), "the closed stream isn't handed out again");
     assert_eq!(pool.status().dialling, 0);
+}
+
+/// Shared streams, of addresses where whoever listens answers; who only accepts isn't connected to.
+struct GreetedByAddress(Tcp);
+
+impl Connector for GreetedByAddress {
+    type Connection = TcpStream;
+    type Error = io::Error;
+
+    async fn connect(&self, address: &str) -> io::Result<TcpStream> {
+        let mut stream = Connector::connect(&self.0, address).await?;
+        ping(&mut stream).await?;
+        Ok(stream)
+    }
+
+    fn has_broken(&self, stream: &TcpStream) -> bool {
+        Connector::has_broken(&self.0, stream)
+    }
+}
+
+fn keyed(servers: &[&Server], budget: &DialBudget) -> KeyedPool<GreetedByAddress> {
+    let pool = KeyedPool::builder(GreetedByAddress(Tcp::new("")))
+        .timeout(LONG)
+        .connect_timeout(Duration::from_millis(200))
+        .backoff(Duration::from_millis(5), Duration::from_millis(50))
+        .dial_budget(budget.clone())
+        .build()
+        .unwrap();
+    for server in servers {
+        pool.add(&server.address.to_string()).unwrap();
+    }
+    pool
+}
+
+/// Whether the other side of a shared stream has gone, as a reader of it hears.
+async fn until_closed(stream: &TcpStream) {
+    let mut byte = [0; 1];
+    let closed = async { while matches!(stream.peek(&mut byte).await, Ok(1..)) {} };
+    tokio::time::timeout(LONG, closed).await.expect("the peer was killed");
+}
+
+/// Asks until the address is connected again; all that is heard meanwhile is that it fails.
+async fn until_back(
+    pool: &KeyedPool<GreetedByAddress>,
+    address: &str,
+) -> steadfast_pool::Handle<GreetedByAddress> {
+    let back = async {
+        loop {
+            match pool.get(address).await {
+                Ok(handle) => return handle,
+                Err(KeyedError::Connect(_) | KeyedError::Failing(..) | KeyedError::ShortLived { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(LONG, back).await.expect("it is there again")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_whose_peer_was_killed_comes_back_with_it() {
+    let budget = DialBudget::new(2);
+    let (mut comes_back, stays) = (Server::any(Manner::Echo).await, Server::any(Manner::Echo).await);
+    let pool = keyed(&[&comes_back, &stays], &budget);
+    let address = comes_back.address.to_string();
+    let before = pool.get(&address).await.unwrap();
+    drop(pool.get(&stays.address.to_string()).await.unwrap());
+    comes_back.kill().await;
+    until_closed(&before).await;
+    drop(before);
+    // Refused now: requests for it are told, and choices leave it out.
+    let told = async {
+        loop {
+            match pool.get(&address).await {
+                Err(KeyedError::Connect(error) | KeyedError::Failing(error, _)) => return error,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let error = tokio::time::timeout(LONG, told).await.expect("it is refused");
+    assert!(matches!(&*error, DialError::Failed(_)), "{error}");
+    for _ in 0..10 {
+        assert_eq!(pool.pick().await.unwrap().address(), stays.address.to_string());
+    }
+    let dials = pool.status().dials;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let dials = pool.status().dials - dials;
+    assert!(dials < 100, "{dials} dials in 0.3 s with up to 50 ms between them");
+    let server = Server::start(comes_back.address, Manner::Echo).await;
+    drop(until_back(&pool, &address).await);
+    assert_eq!(server.accepted.load(Ordering::SeqCst), 1, "P7: one connection an address");
+    assert!(budget.most() <= 2, "{} dials at a time", budget.most());
+    assert_keyed_balanced(&pool.status());
+    assert!(pool.close(LONG).await.drained);
+    server.empty().await;
+    stays.empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_black_hole_costs_its_own_requests_and_nobody_elses() {
+    let budget = DialBudget::new(2);
+    let (hole, echo) = (Server::any(Manner::Silent).await, Server::any(Manner::Echo).await);
+    let pool = keyed(&[&hole, &echo], &budget);
+    let mut all = JoinSet::new();
+    for _ in 0..16 {
+        let (pool, address) = (pool.clone(), hole.address.to_string());
+        all.spawn(async move { pool.get_timeout(&address, Duration::from_millis(50)).await.map(drop) });
+    }
+    for ended in all.join_all().await {
+        let Err(KeyedError::Timeout(autopsy)) = ended else { panic!("nobody greets: {ended:?}") };
+        assert!(
+            autopsy.waited >= Duration::from_millis(50) && autopsy.stage == KeyedStage::Dialling,
+            "{autopsy}"
+        );
+    }
+    for _ in 0..20 {
+        let handle = pool.pick().await.unwrap();
+        assert_eq!(handle.address(), echo.address.to_string());
+    }
+    let hung = async {
+        loop {
+            match pool.get(&hole.address.to_string()).await {
+                Err(KeyedError::Connect(error) | KeyedError::Failing(error, _)) => return error,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let error = tokio::time::timeout(LONG, hung).await.expect("each dial is bounded");
+    assert!(matches!(&*error, DialError::TimedOut(_)), "{error}");
+    // Removed while the next dial hangs: that one ends as well.
+    drop(pool.remove(&hole.address.to_string()).unwrap());
+    hole.empty().await;
+    assert_eq!(pool.status().dialling, 0);
+    assert!(budget.most() <= 2);
+    assert_keyed_balanced(&pool.status());
+    drop(pool);
+    echo.empty().await;
+    assert_eq!(budget.under_way(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_streams_that_are_reset_at_once_are_no_storm() {
+    let budget = DialBudget::new(2);
+    let server = Server::any(Manner::Reset).await;
+    let pool = keyed(&[&server], &budget);
+    let address = server.address.to_string();
+    let started = std::time::Instant::now();
+    // The second byte that it gets makes the peer reset.
+    while started.elapsed() < Duration::from_millis(600) || server.accepted.load(Ordering::SeqCst) < 3 {
+        match pool.get(&address).await {
+            Ok(handle) => {
+                let _ = handle.try_write(b"!");
+                until_closed(&handle).await;
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+    let accepted = server.accepted.load(Ordering::SeqCst);
+    assert!(accepted < 200, "{accepted} connections in 0.6 s");
+    assert_keyed_balanced(&pool.status());
+    assert!(pool.close(LONG).await.drained);
+    server.empty().await;
+}
+
+#[track_caller]
+fn assert_keyed_balanced(status: &KeyedStatus) {
+    let ended = status.dial_failures + status.connected + status.withdrawn;
+    assert_eq!(status.dials, ended + status.dialling as u64, "{status:?}");
 }
 
 #[tokio::test]

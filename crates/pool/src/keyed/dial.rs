@@ -1,4 +1,6 @@
 //! The task that has an order to dial: it dials, and after a failure sleeps and tries again, until it succeeds, the order is withdrawn, or the pool is gone.
+//!
+//! It doesn't hold the pool, which therefore ends with its last handle. At each poll it asks whether its order still stands, and says by when it is heard of next.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,22 +11,113 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::config::{KeyedConfig, Time};
+use super::entry::PATIENCE;
+use super::handle::Wire;
 use super::pool::{Connector, Inner};
 use super::table::Order;
-use crate::budget::full_jitter;
+use crate::budget::Turn;
 use crate::error::DialError;
 use crate::shared::nanos;
+use crate::slots::Nanos;
+
+/// Who waits for a turn is heard of so often.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// An order, which others can have should the task that holds it end early.
 pub(super) struct Held<C: Connector> {
     pool: Weak<Inner<C>>,
+    connector: Arc<C>,
+    config: KeyedConfig,
+    time: Time,
     order: Order,
     ended: bool,
 }
 
 impl<C: Connector> Held<C> {
     pub(super) fn new(pool: &Arc<Inner<C>>, order: Order) -> Self {
-        Self { pool: Arc::downgrade(pool), order, ended: false }
+        Self {
+            pool: Arc::downgrade(pool),
+            connector: Arc::clone(&pool.connector),
+            config: pool.config.clone(),
+            time: pool.time,
+            order,
+            ended: false,
+        }
+    }
+
+    /// So much from now, and some patience.
+    fn due_in(&self, time: Duration) -> Nanos {
+        self.time.now().saturating_add(nanos(time)).saturating_add(PATIENCE)
+    }
+
+    /// Tries until there is a connection, or no need for one.
+    async fn carry_out(&self) -> Option<()> {
+        let mut rest_until = self.order.not_before;
+        loop {
+            if let Some(until) = rest_until {
+                let rest = Duration::from_nanos(until.saturating_sub(self.time.now()));
+                self.while_it_stands(until.saturating_add(PATIENCE), tokio::time::sleep(rest)).await?;
+                if !self.pool.upgrade()?.table.try_again(&self.order, self.time.now()) {
+                    return None;
+                }
+            }
+            rest_until = Some(self.attempt().await?);
+        }
+    }
+
+    /// One dial. Tells when to try again, if at all.
+    async fn attempt(&self) -> Option<Nanos> {
+        let turn = self.turn().await?;
+        self.pool.upgrade()?.table.turn(&self.order, self.time.now());
+        let limit = self.config.connect_timeout;
+        #[cfg(feature = "metrics")]
+        let began = self.time.now();
+        // In a future of its own: it may also panic before there is one.
+        let dial = unpanicked(async { self.connector.connect(&self.order.address).await });
+        let dialled = self.while_it_stands(self.due_in(limit), timeout(limit, dial)).await?;
+        drop(turn);
+        let pool = self.pool.upgrade()?;
+        let now = self.time.now();
+        let error = match dialled {
+            Ok(Some(Ok(connection))) => {
+                #[cfg(feature = "metrics")]
+                if let Some(metrics) = &self.config.metrics {
+                    metrics.connected(Duration::from_nanos(now.saturating_sub(began)));
+                }
+                // A connection that came too late is closed here.
+                drop(pool.table.dialled(&self.order, Wire::new(connection, &self.config), now));
+                return None;
+            }
+            Ok(Some(Err(error))) => DialError::Failed(error),
+            Ok(None) => DialError::Panicked,
+            Err(_) => DialError::TimedOut(limit),
+        };
+        pool.table.failed(&self.order, Arc::new(error), pool.moment())
+    }
+
+    /// A turn of the budget. Who waits for one shows now and then that it still does.
+    async fn turn(&self) -> Option<Turn> {
+        let mut turn = pin!(self.config.budget.turn());
+        loop {
+            if let Ok(turn) = self.while_it_stands(self.due_in(BEAT), timeout(BEAT, turn.as_mut())).await? {
+                return Some(turn);
+            }
+        }
+    }
+
+    /// What `work` comes to; `None` as soon as the order is withdrawn or the pool gone.
+    async fn while_it_stands<T>(&self, due: Nanos, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            // First, so that a dial that nobody wants does nothing more.
+            let stands = |pool: Arc<Inner<C>>| pool.table.stands(&self.order, context.waker().clone(), due);
+            if !self.pool.upgrade().is_some_and(stands) {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 }
 
@@ -33,53 +126,15 @@ impl<C: Connector> Drop for Held<C> {
         if !self.ended
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.table.abandoned(&self.order);
+            pool.table.abandoned(&self.order, self.time.now());
         }
     }
 }
 
 pub(super) async fn carry_out<C: Connector>(mut held: Held<C>) {
-    loop {
-        let Some(retry_at) = attempt(&held).await else { break };
-        let rest = {
-            let Some(pool) = held.pool.upgrade() else { break };
-            Duration::from_nanos(retry_at.saturating_sub(pool.now()))
-        };
-        // Without holding the pool: it may go meanwhile.
-        if while_it_stands(&held, tokio::time::sleep(rest)).await.is_none() {
-            break;
-        }
-        if !held.pool.upgrade().is_some_and(|pool| pool.table.try_again(&held.order)) {
-            break;
-        }
-    }
+    // Whether it came to a connection or isn't wanted any more: the order has ended.
+    let _ = held.carry_out().await;
     held.ended = true;
-}
-
-/// One dial. Tells when to try again, if at all.
-async fn attempt<C: Connector>(held: &Held<C>) -> Option<u64> {
-    let pool = held.pool.upgrade()?;
-    let limit = pool.config.connect_timeout;
-    let dialled = while_it_stands(held, async {
-        let turn = pool.config.budget.turn().await;
-        // In a future of its own: it may also panic before there is one.
-        let dialled =
-            timeout(limit, unpanicked(async { pool.connector.connect(&held.order.address).await })).await;
-        drop(turn);
-        dialled
-    });
-    let error = match dialled.await? {
-        Ok(Some(Ok(connection))) => {
-            // A connection that came too late is closed here.
-            drop(pool.table.dialled(&held.order, connection));
-            return None;
-        }
-        Ok(Some(Err(error))) => DialError::Failed(error),
-        Ok(None) => DialError::Panicked,
-        Err(_) => DialError::TimedOut(limit),
-    };
-    let delay = |failures| nanos(full_jitter(pool.config.backoff, pool.config.backoff_max, failures));
-    pool.table.failed(&held.order, Arc::new(error), pool.now(), delay)
 }
 
 /// What `work` comes to; `None` if it panics.
@@ -88,20 +143,6 @@ async fn unpanicked<T>(work: impl Future<Output = T>) -> Option<T> {
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
         Ok(polled) => polled.map(Some),
         Err(_) => Poll::Ready(None),
-    })
-    .await
-}
-
-/// What `work` comes to; `None` as soon as the order is withdrawn or the pool gone.
-async fn while_it_stands<C: Connector, T>(held: &Held<C>, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        if let Poll::Ready(done) = work.as_mut().poll(context) {
-            return Poll::Ready(Some(done));
-        }
-        let stands =
-            held.pool.upgrade().is_some_and(|pool| pool.table.stands(&held.order, context.waker().clone()));
-        if stands { Poll::Pending } else { Poll::Ready(None) }
     })
     .await
 }
