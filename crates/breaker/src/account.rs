@@ -7,7 +7,8 @@
 //! - **A snapshot** reads settled, room and settled again, until the two agree: then they were all true at the moment that room was read.
 //! - **Calendar periods** have four books, the epoch's number modulo 4. Rollover prepares the next one and swaps the epoch; nothing is zeroed under a
 //!   settlement that is still to come, which finds its own epoch's book. One that comes more than three epochs late is told as `late`.
-//! - **A lifetime** has one book, which nothing replaces: its room carries no epoch. A hold that cost no more than was held is settled by two additions.
+//! - **A lifetime** has one book, which nothing replaces: its room carries no epoch, and is all that a reservation looks at. A hold that cost no more than was held is settled by two additions.
+//!   Its settled money is the sum of a shared word and of one for each of the lowest seats, which only the thread that has the seat writes.
 //! - **Sliding periods** have one room and eight buckets of what was settled; a bucket that leaves the period gives its money back. A hold never leaves
 //!   by itself; when it settles, its cost goes to the bucket that it was reserved in.
 //!
@@ -21,6 +22,9 @@ use crate::sync::{AtomicU64, Mutex, Ordering, lock, wait_a_moment};
 const BOOKS: u64 = 4;
 /// Buckets of a sliding period. The period is exact to an eighth.
 const BUCKETS: u64 = 8;
+
+/// Seats that settle a lifetime's money in words of their own.
+const SEATS: u64 = 3;
 
 /// Looks at an account that keeps changing, until sums of two moments are good enough.
 const STANDING_TRIES: usize = 100_000;
@@ -70,18 +74,89 @@ struct Book {
     limit: AtomicU64,
 }
 
+/// Why a book's room wasn't taken.
+enum NotTaken {
+    Short(Shortage),
+    /// The book is of another epoch by now.
+    RolledOn,
+}
+
+impl Book {
+    /// Takes `amount` of the room in `epoch`, if it fits and `may` says so of the room that there is. The one place where something is reserved.
+    #[inline(always)]
+    fn take(
+        &self,
+        word: RoomWord,
+        epoch: u64,
+        amount: u64,
+        may: impl Fn(&Self, i64) -> bool,
+    ) -> Result<(), NotTaken> {
+        let mut seen = self.room.load(Ordering::Acquire);
+        loop {
+            if !word.is_of(seen, epoch) {
+                return Err(NotTaken::RolledOn);
+            }
+            let room = word.room(seen);
+            let left = reserve_from(room, amount).filter(|_| may(self, room));
+            let Some(left) = left else {
+                let available_nano = room.max(0) as u64;
+                return Err(NotTaken::Short(Shortage { needed_nano: amount, available_nano }));
+            };
+            let next = word.of(epoch, left);
+            // AcqRel: partner of the other changes of this word; its order is the order of reservations.
+            match self.room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Whether less than `permille` parts of a thousand of the limit are used while there is `room`.
+    #[inline]
+    fn is_below(&self, room: i64, permille: u64) -> bool {
+        // Relaxed: a guess while others change it, as in `usage`.
+        let limit = self.limit.load(Ordering::Relaxed);
+        !is_used_to(limit.saturating_sub(room.max(0) as u64), limit, permille)
+    }
+}
+
 /// What one epoch, or one bucket of a sliding period, has settled.
 struct Settled {
     nano: AtomicU64,
     epoch: AtomicU64,
 }
 
+/// A power of two of things, by number modulo their count. The first lies where they all are: a lifetime's only one costs no further look.
+struct Slots<T> {
+    first: T,
+    more: Box<[T]>,
+}
+
+impl<T> Slots<T> {
+    fn new(count: u64, make: impl Fn() -> T) -> Self {
+        Self { first: make(), more: (1..count).map(|_| make()).collect() }
+    }
+
+    #[inline]
+    fn of(&self, number: u64) -> &T {
+        // The length of the others is one less than a power of two: no division.
+        match number as usize & self.more.len() {
+            0 => &self.first,
+            at => &self.more[at - 1],
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+}
+
 /// One limit over one period.
 pub(crate) struct Account {
     period: Period,
     room_word: RoomWord,
-    books: Box<[Book]>,
-    settled: Box<[Settled]>,
+    books: Slots<Book>,
+    settled: Slots<Settled>,
     /// The epoch that reservations are made in; never goes back.
     epoch: AtomicU64,
     /// Odd while the lock's owner changes more than one word.
@@ -96,7 +171,7 @@ impl Account {
     /// An account that begins in `epoch`; `limit_nano` is at most [`NANO_MAX`].
     pub(crate) fn new(period: Period, limit_nano: u64, epoch: u64) -> Self {
         let (books, buckets) = match period {
-            Period::Lifetime => (1, 1),
+            Period::Lifetime => (1, 1 + SEATS),
             Period::Sliding(_) => (1, BUCKETS),
             _ => (BOOKS, BOOKS),
         };
@@ -106,15 +181,14 @@ impl Account {
         let account = Self {
             period,
             room_word,
-            books: (0..books)
-                .map(|_| Book {
-                    room: AtomicU64::new(room_word.of(other, 0)),
-                    limit: AtomicU64::new(limit_nano),
-                })
-                .collect(),
-            settled: (0..buckets)
-                .map(|_| Settled { nano: AtomicU64::new(tagged(other, 0)), epoch: AtomicU64::new(u64::MAX) })
-                .collect(),
+            books: Slots::new(books, || Book {
+                room: AtomicU64::new(room_word.of(other, 0)),
+                limit: AtomicU64::new(limit_nano),
+            }),
+            settled: Slots::new(buckets, || Settled {
+                nano: AtomicU64::new(if period == Period::Lifetime { 0 } else { tagged(other, 0) }),
+                epoch: AtomicU64::new(u64::MAX),
+            }),
             epoch: AtomicU64::new(epoch),
             version: AtomicU64::new(0),
             limit: Mutex::new(limit_nano),
@@ -138,13 +212,13 @@ impl Account {
         matches!(self.period, Period::Sliding(_))
     }
 
+    #[inline]
     fn book(&self, epoch: u64) -> &Book {
-        // A power of two of books, so no division.
-        &self.books[epoch as usize & (self.books.len() - 1)]
+        self.books.of(epoch)
     }
 
     fn bucket(&self, epoch: u64) -> &Settled {
-        &self.settled[epoch as usize & (self.settled.len() - 1)]
+        self.settled.of(epoch)
     }
 
     /// The epoch after a look at the clock's: never an earlier one than before.
@@ -203,27 +277,40 @@ impl Account {
     /// Holds `amount` in the present epoch, which `epoch` may move on. Gives the epoch.
     #[inline]
     pub(crate) fn reserve(&self, amount: u64, epoch: u64) -> Result<u64, Shortage> {
+        self.reserve_where(amount, epoch, |_, _| true)
+    }
+
+    /// As [`Self::reserve`], while less than `permille` parts of a thousand of the limit are used before it; nothing is held otherwise.
+    #[inline(always)]
+    pub(crate) fn reserve_below(&self, amount: u64, epoch: u64, permille: u64) -> Option<u64> {
+        self.reserve_where(amount, epoch, |book, room| book.is_below(room, permille)).ok()
+    }
+
+    /// As [`Self::reserve_below`], for a lifetime: nothing has to be known but the room.
+    #[inline(always)]
+    pub(crate) fn reserve_ever_below(&self, amount: u64, permille: u64) -> Option<u64> {
+        let epoch = 0;
+        let is_below = |book: &Book, room: i64| book.is_below(room, permille);
+        self.books.first.take(RoomWord::ALONE, epoch, amount, is_below).ok().map(|()| epoch)
+    }
+
+    /// Holds `amount` if `may` says so of the room that there is in a book.
+    #[inline(always)]
+    fn reserve_where(
+        &self,
+        amount: u64,
+        epoch: u64,
+        may: impl Fn(&Book, i64) -> bool,
+    ) -> Result<u64, Shortage> {
         let mut epoch = self.roll_to(epoch);
-        let mut book = self.book(epoch);
-        let mut seen = book.room.load(Ordering::Acquire);
         loop {
-            if !self.room_word.is_of(seen, epoch) {
-                // It rolled on meanwhile.
-                epoch = self.epoch.load(Ordering::Acquire);
-                book = self.book(epoch);
-                seen = book.room.load(Ordering::Acquire);
-                wait_a_moment();
-                continue;
-            }
-            let room = self.room_word.room(seen);
-            let Some(left) = reserve_from(room, amount) else {
-                return Err(Shortage { needed_nano: amount, available_nano: room.max(0) as u64 });
-            };
-            let next = self.room_word.of(epoch, left);
-            // AcqRel: partner of the other changes of this word; its order is the order of reservations.
-            match book.room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(epoch),
-                Err(now) => seen = now,
+            match self.book(epoch).take(self.room_word, epoch, amount, &may) {
+                Ok(()) => return Ok(epoch),
+                Err(NotTaken::Short(shortage)) => return Err(shortage),
+                Err(NotTaken::RolledOn) => {
+                    epoch = self.epoch.load(Ordering::Acquire);
+                    wait_a_moment();
+                }
             }
         }
     }
@@ -232,8 +319,14 @@ impl Account {
     #[inline]
     pub(crate) fn settle(&self, epoch: u64, held: u64, actual: u64) {
         if actual <= held && self.period == Period::Lifetime {
-            return self.settle_within(held, actual);
+            self.settle_within(held, actual);
+        } else {
+            self.settle_in_epoch(epoch, held, actual);
         }
+    }
+
+    #[inline(never)]
+    fn settle_in_epoch(&self, epoch: u64, held: u64, actual: u64) {
         if !self.add_room(epoch, held, actual) {
             return self.note_late(actual);
         }
@@ -242,16 +335,34 @@ impl Account {
         }
     }
 
+    /// As [`Self::settle`], by the thread that has `seat`.
+    #[inline]
+    pub(crate) fn settle_by(&self, seat: usize, epoch: u64, held: u64, actual: u64) {
+        match self.settled.more.get(seat) {
+            Some(own) if actual <= held && self.period == Period::Lifetime => {
+                // As in `settle_within`; but nobody else writes this word, so a load and a store are enough.
+                let before = own.nano.load(Ordering::Relaxed);
+                if held > actual {
+                    self.books.first.room.fetch_add(held - actual, Ordering::AcqRel);
+                }
+                // Release: partner of the looks at it in `settled_now`. Whoever sees the cost settled sees the room that it left.
+                own.nano.store(before.wrapping_add(actual), Ordering::Release);
+            }
+            _ => self.settle(epoch, held, actual),
+        }
+    }
+
     /// Ends a hold of the one epoch that there is, which cost no more than was held: nothing can be violated, nothing has to be looked at first. What was
     /// held was in the room, so settled stays below twice the highest limit, and its word has room for that.
     #[inline]
     fn settle_within(&self, held: u64, actual: u64) {
+        let (room, settled) = (&self.books.first.room, &self.settled.first.nano);
         // AcqRel, both: partners of the looks at them in `try_standing`. The room first: in between the cost counts as held.
         if held > actual {
-            self.books[0].room.fetch_add(held - actual, Ordering::AcqRel);
+            room.fetch_add(held - actual, Ordering::AcqRel);
         }
         if actual > 0 {
-            self.settled[0].nano.fetch_add(actual, Ordering::AcqRel);
+            settled.fetch_add(actual, Ordering::AcqRel);
         }
     }
 
@@ -288,6 +399,7 @@ impl Account {
     }
 
     /// Room plus `plus` less `minus`; false if `epoch`'s book was given up.
+    #[inline]
     fn add_room(&self, epoch: u64, plus: u64, minus: u64) -> bool {
         let word = self.room_word;
         if !self.is_sliding() && self.bucket(epoch).epoch.load(Ordering::Acquire) != epoch {
@@ -310,10 +422,15 @@ impl Account {
     }
 
     /// Settled plus `plus` less `minus`; false if `epoch` was given up.
+    #[inline]
     fn add_settled(&self, epoch: u64, plus: u64, minus: u64) -> bool {
         let bucket = self.bucket(epoch);
         if bucket.epoch.load(Ordering::Acquire) != epoch {
             return false;
+        }
+        if self.period == Period::Lifetime {
+            self.add_settled_ever(plus, minus);
+            return true;
         }
         let mut seen = bucket.nano.load(Ordering::Relaxed);
         while tag_of(seen) == epoch & TAG_MASK {
@@ -324,6 +441,27 @@ impl Account {
             }
         }
         false
+    }
+
+    /// As [`Self::add_settled`], where the sum of all words counts: the shared one goes below zero, round the end of the numbers, when what
+    /// a seat has settled is corrected.
+    fn add_settled_ever(&self, plus: u64, minus: u64) {
+        let shared = &self.settled.first.nano;
+        let mut seen = shared.load(Ordering::Relaxed);
+        loop {
+            let settled = self.settled_by_seats().wrapping_add(seen);
+            let after = add_bounded(settled.saturating_sub(minus), plus);
+            let next = seen.wrapping_add(after.wrapping_sub(settled));
+            match shared.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    fn settled_by_seats(&self) -> u64 {
+        let all = self.settled.more.iter().map(|own| own.nano.load(Ordering::Acquire));
+        all.fold(0, u64::wrapping_add)
     }
 
     /// Changes the limit of the present epoch and those to come. One below what is used leaves an overdraft.
@@ -384,7 +522,13 @@ impl Account {
 
     fn settled_now(&self, epoch: u64) -> u64 {
         let amount = |bucket: &Settled| amount_of(bucket.nano.load(Ordering::Acquire));
-        if self.is_sliding() { self.settled.iter().map(amount).sum() } else { amount(self.bucket(epoch)) }
+        match self.period {
+            Period::Lifetime => {
+                self.settled_by_seats().wrapping_add(self.settled.first.nano.load(Ordering::Acquire))
+            }
+            Period::Sliding(_) => self.settled.iter().map(amount).sum(),
+            _ => amount(self.bucket(epoch)),
+        }
     }
 
     /// Settled and held, and the limit; a guess while others change it.
@@ -400,6 +544,13 @@ impl Account {
     pub(crate) fn late_nano(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
     }
+}
+
+/// Whether `used` is at least `permille` parts of a thousand of `limit`. A limit of 0 is used up.
+#[inline]
+pub(crate) fn is_used_to(used: u64, limit: u64, permille: u64) -> bool {
+    // Below 2^53 times 1000: this can't overflow.
+    used * 1000 >= limit * permille
 }
 
 /// Amounts of accounts never reach beyond their words.

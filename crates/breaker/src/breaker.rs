@@ -12,12 +12,13 @@ use crate::events::{Event, EventKind, Events, Level, Listener};
 use crate::ledger::{Hold, NANO_MAX, Settlement, Standing};
 use crate::machine::{Admission, Machine, Recorded, Refusal};
 use crate::outcomes::Tally;
-use crate::permit::{Held, Outcome, Part, Permit, TICKETS_MAX, mark_of};
+use crate::permit::{Outcome, Owned, Part, Permit, mark_of};
 use crate::request::{CallError, Cost, Rejected, Request};
 use crate::rules::{Asked, Rule, RuleRefusal, Rules, is_shed};
 use crate::scope::{LedgerError, OnUnknown, Scope, ScopeRefusal};
 use crate::seats::seat;
 use crate::stats::{Counters, End, Stats, add};
+use crate::tickets::{TICKETS_MAX, Tickets};
 use crate::word::State;
 
 /// What all handles of a breaker share.
@@ -126,8 +127,23 @@ impl Core {
     }
 
     #[inline]
+    fn bounds_ms(&self) -> (u64, u64) {
+        let (earliest_ns, latest_ns) = self.clock.monotonic_bounds_ns();
+        let latest_ms = latest_ns / 1_000_000;
+        // Most clocks tell the time itself: no second division.
+        let earliest_ms = if earliest_ns == latest_ns { latest_ms } else { earliest_ns / 1_000_000 };
+        (earliest_ms, latest_ms)
+    }
+
+    #[inline]
     fn started_ns(&self) -> u64 {
         if self.slow_ns == u64::MAX { 0 } else { self.clock.monotonic_ns() }
+    }
+
+    /// Whether it looks at nothing but health and scopes.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.costs.is_none()
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -138,14 +154,24 @@ impl Core {
         self.costs.as_ref()?.estimator.as_deref()
     }
 
+    /// What an open breaker is asked most, and as fast as it can be told: the refusal, if it is still open for certain.
+    // Not as the error of `admit`: both halves of such a result share their bytes, and are then read in other pieces than they were written in.
+    #[inline(always)]
+    fn refuse_if_open(&self) -> Option<Rejected> {
+        self.open_for_ms().map(|wait_ms| Rejected::Open { retry_after: Duration::from_millis(wait_ms) })
+    }
+
+    /// How long it is still open for certain. It is counted as a refusal then.
+    #[inline(never)]
+    fn open_for_ms(&self) -> Option<u64> {
+        let wait_ms = self.machine.open_for_ms(|| self.bounds_ms())?;
+        self.tally(Tally::RejectedOpen, 1);
+        Some(wait_ms)
+    }
+
     /// The long way: the breaker isn't closed.
     #[inline(never)]
     fn admit(&self) -> Result<Admission, Rejected> {
-        // First what an open breaker is asked most, and as fast as it can be told.
-        if let Some(wait_ms) = self.machine.open_for_ms(|| self.now_ms()) {
-            self.tally(Tally::RejectedOpen, 1);
-            return Err(Rejected::Open { retry_after: Duration::from_millis(wait_ms) });
-        }
         let admitted = self.machine.admit(|| self.now_ms(), |step| self.events.step(step));
         admitted.map_err(|refusal| self.refused(refusal))
     }
@@ -174,10 +200,20 @@ impl Core {
         self.machine.outcomes.total.tally_all(seat(), all);
     }
 
+    /// Counts a permit among those that ended, and what became of its hold.
+    #[inline]
+    pub(crate) fn tally_settled(&self, held: u64, actual: u64) {
+        if actual > held {
+            add(&self.counters.overrun_nano, actual - held);
+        }
+        let released = held.saturating_sub(actual);
+        self.tally_all([(Tally::Actual, actual), (Tally::Released, released), (Tally::Ended, 1)]);
+    }
+
     /// Counts how a call ended. Inlined, so that a plain success is a handful of instructions.
     #[inline(always)]
     pub(crate) fn conclude(&self, admission: Admission, end: End, started_ns: u64) -> (End, Recorded) {
-        if end == End::Success && self.slow_ns == u64::MAX && admission.lease.is_none() {
+        if end == End::Success && self.slow_ns == u64::MAX && !admission.is_probe() {
             let recorded = self.machine.record_success(
                 admission,
                 seat(),
@@ -202,7 +238,7 @@ impl Core {
         let took =
             if self.slow_ns == u64::MAX { 0 } else { self.clock.monotonic_ns().saturating_sub(started_ns) };
         let slow = self.slow_ns != u64::MAX && took >= self.slow_ns;
-        let is_probe = !admission.lease.is_none();
+        let is_probe = admission.is_probe();
         let mark = mark_of(end, slow, self.panic_is_failure);
         let recorded = match mark {
             Some(mark) => {
@@ -286,7 +322,10 @@ impl Breaker {
         let core = &*self.core;
         let admission = match core.machine.admit_closed() {
             Some(admission) => admission,
-            None => core.admit()?,
+            None => match core.refuse_if_open() {
+                Some(rejected) => return Err(rejected.into()),
+                None => core.admit()?,
+            },
         };
         let running = Running { core, admission, started_ns: core.started_ns() };
         let result = call();
@@ -332,7 +371,10 @@ impl Breaker {
         let core = &*self.core;
         let admission = match core.machine.admit_closed() {
             Some(admission) => admission,
-            None => core.admit()?,
+            None => match core.refuse_if_open() {
+                Some(rejected) => return Err(rejected.into()),
+                None => core.admit()?,
+            },
         };
         let running = Running { core, admission, started_ns: core.started_ns() };
         let result = call().await;
@@ -386,11 +428,10 @@ impl Breaker {
     ///
     /// # Errors
     /// Why there is none; nothing is held then.
-    // Always, and so below: a permit is 200 bytes, which would be copied from one result to the next.
+    // Always, and so below: a permit is 170 bytes, which would be copied from one result to the next.
     #[inline(always)]
     pub fn try_acquire<'a>(&'a self, request: &Request<'a>) -> Result<Permit<'a>, Rejected> {
-        let (scopes, operation) = (Part::Borrowed(request.scopes), Part::Borrowed(request.operation));
-        self.acquire(request, Part::Borrowed(&self.core), scopes, operation)
+        self.acquire(request, request.scopes, request.operation, Part::Borrowed(&self.core), None)
     }
 
     /// Asks for a permit that owns what it needs, to be sent elsewhere. Allocates if the request has scopes or an operation.
@@ -398,51 +439,59 @@ impl Breaker {
     /// # Errors
     /// Why there is none; nothing is held then.
     pub fn try_acquire_owned(&self, request: &Request<'_>) -> Result<Permit<'static>, Rejected> {
-        let scopes = if request.scopes.is_empty() {
-            Part::Borrowed(&[][..])
-        } else {
-            Part::Owned(Arc::from(request.scopes))
-        };
-        let operation = if request.operation.is_empty() {
-            Part::Borrowed("")
-        } else {
-            Part::Owned(Arc::from(request.operation))
-        };
-        self.acquire(request, Part::Owned(self.shared()), scopes, operation)
+        let has_none = request.scopes.is_empty() && request.operation.is_empty();
+        let owned = (!has_none).then(|| Box::new(Owned::new(request)));
+        self.acquire(request, &[], "", Part::Owned(self.shared()), owned)
     }
 
     #[inline(always)]
     fn acquire<'a>(
         &self,
         request: &Request<'_>,
+        scopes: &'a [Scope],
+        operation: &'a str,
         shared: Part<'a, Core>,
-        scopes: Part<'a, [Scope]>,
-        operation: Part<'a, str>,
+        owned: Option<Box<Owned>>,
     ) -> Result<Permit<'a>, Rejected> {
         let core = &*self.core;
         let admission = match core.machine.admit_closed() {
             Some(admission) => admission,
-            None => core.admit().inspect_err(|_| core.note_saved(request))?,
-        };
-        let (mut tickets, mut paid, mut cost) = ([0; TICKETS_MAX], 0, 0);
-        if request.cost != Cost::Free || !request.scopes.is_empty() || core.costs.is_some() {
-            match core.pay(request, &mut tickets, &mut paid) {
-                Ok(held) => cost = held,
-                Err((rejected, estimate)) => {
-                    // The dependency has nothing to do with it.
-                    core.machine.give_back(admission);
-                    core.counters.reject(&rejected, estimate);
+            None => match core.refuse_if_open() {
+                Some(rejected) => {
+                    core.note_saved(request);
                     return Err(rejected);
+                }
+                None => core.admit().inspect_err(|_| core.note_saved(request))?,
+            },
+        };
+        let mut payment = Payment::default();
+        if request.cost != Cost::Free || !request.scopes.is_empty() || !core.is_plain() {
+            if let Some((cost, ticket)) = core.pay_quietly(request) {
+                payment = Payment { cost, tickets: Tickets::one(ticket), paid: 0 };
+            } else {
+                match core.pay(request) {
+                    Ok(paid) => payment = paid,
+                    Err((rejected, estimate)) => {
+                        // The dependency has nothing to do with it.
+                        core.machine.give_back(admission);
+                        core.counters.reject(&rejected, estimate);
+                        return Err(rejected);
+                    }
                 }
             }
         }
+        let Payment { cost, tickets, paid } = payment;
         core.tally_all([(Tally::Acquired, 1), (Tally::Reserved, cost)]);
         Ok(Permit {
-            held: Held { core: shared, scopes, operation, tickets, paid },
+            core: shared,
+            scopes,
+            operation,
+            owned,
+            tickets,
+            paid,
             admission,
             hold: Hold::new(cost),
             started_ns: core.started_ns(),
-            receipt: None,
             is_over: false,
         })
     }
@@ -529,6 +578,14 @@ impl Breaker {
     pub const BYTES: usize = size_of::<Core>();
 }
 
+/// What a call holds: how much, where, and which rules' bits.
+#[derive(Default)]
+struct Payment {
+    cost: u64,
+    tickets: Tickets,
+    paid: u32,
+}
+
 /// What the window holds; while half-open, what the probes have found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -564,52 +621,78 @@ impl Core {
         }
     }
 
-    /// Holds the cost of a request with all who pay it. Gives the cost, or the refusal and the estimate.
-    fn pay(
+    /// The short way of [`Self::pay`], where only one limit has a say and there is nothing to tell. Gives the cost and the ticket.
+    #[inline(always)]
+    fn pay_quietly(&self, request: &Request<'_>) -> Option<(u64, u64)> {
+        let (Cost::Nano(cost), [scope], true) = (request.cost, request.scopes, self.is_plain()) else {
+            return None;
+        };
+        Some((cost, scope.reserve_quietly(cost)?))
+    }
+
+    /// Holds the cost of a request with all who pay it. Gives what was paid, or the refusal and the estimate.
+    #[inline(never)]
+    fn pay(&self, request: &Request<'_>) -> Result<Payment, (Rejected, u64)> {
+        let cost = match request.cost {
+            Cost::Nano(nano) => nano,
+            _ => self.price_or_assume(request)?,
+        };
+        let mut tickets = Tickets::default();
+        // Scopes have clocks of their own, mostly the same: each is read at most once a call.
+        let moment = Moment::new(request.scopes.first().map_or(&*self.clock, Scope::clock));
+        let used = self.pay_scopes(request, cost, &moment, &mut tickets)?;
+        let mut paid = 0;
+        if !self.rules().is_empty() {
+            match self.pay_rules(request, cost, &mut tickets, used) {
+                Ok(bits) => paid = bits,
+                Err(rejected) => {
+                    Self::give_back(request.scopes, &tickets, cost);
+                    return Err((rejected, cost));
+                }
+            }
+        }
+        Ok(Payment { cost, tickets, paid })
+    }
+
+    fn price_or_assume(&self, request: &Request<'_>) -> Result<u64, (Rejected, u64)> {
+        let on_unpriced = self.costs.as_ref().map_or(OnUnknown::FailClosed, |costs| costs.on_unpriced);
+        match (self.price(request), on_unpriced) {
+            (Some(cost), _) => Ok(cost),
+            (None, OnUnknown::FailOpen { assumed_nano }) => Ok(assumed_nano),
+            (None, OnUnknown::FailClosed) => Err((Rejected::Unpriced, 0)),
+        }
+    }
+
+    /// Holds `cost` with each scope; gives the number of their limits.
+    fn pay_scopes(
         &self,
         request: &Request<'_>,
-        tickets: &mut [u64; TICKETS_MAX],
-        paid: &mut u32,
-    ) -> Result<u64, (Rejected, u64)> {
-        let on_unpriced = self.costs.as_ref().map_or(OnUnknown::FailClosed, |costs| costs.on_unpriced);
-        let cost = match (self.price(request), on_unpriced) {
-            (Some(cost), _) => cost,
-            (None, OnUnknown::FailOpen { assumed_nano }) => assumed_nano,
-            (None, OnUnknown::FailClosed) => return Err((Rejected::Unpriced, 0)),
-        };
+        cost: u64,
+        moment: &Moment<'_>,
+        tickets: &mut Tickets,
+    ) -> Result<usize, (Rejected, u64)> {
         let limits: usize = request.scopes.iter().map(Scope::limits).sum();
         if limits > TICKETS_MAX {
             return Err((Rejected::TooManyLimits { limits, limits_max: TICKETS_MAX }, cost));
         }
-        // Scopes have clocks of their own, mostly the same: each is read at most once a call.
-        let moment = Moment::new(request.scopes.first().map_or(&*self.clock, Scope::clock));
         let mut used = 0;
         for (at, scope) in request.scopes.iter().enumerate() {
-            let own = &mut tickets[used..used + scope.limits()];
-            if let Err(rejected) = self.pay_scope(scope, request, cost, &moment, own) {
+            if let Some(ticket) = scope.reserve_quietly_now(cost, moment) {
+                tickets.set(used, ticket);
+            } else if let Err(rejected) = self.pay_scope(scope, request, cost, moment, tickets, used) {
                 Self::give_back(&request.scopes[..at], tickets, cost);
                 return Err((rejected, cost));
             }
             used += scope.limits();
         }
-        if !self.rules().is_empty() {
-            match self.pay_rules(request, cost, &mut tickets[used..]) {
-                Ok(bits) => *paid = bits,
-                Err(rejected) => {
-                    Self::give_back(request.scopes, tickets, cost);
-                    return Err((rejected, cost));
-                }
-            }
-        }
-        Ok(cost)
+        Ok(used)
     }
 
-    fn give_back(scopes: &[Scope], tickets: &[u64], cost: u64) {
-        let mut tickets = tickets;
+    fn give_back(scopes: &[Scope], tickets: &Tickets, cost: u64) {
+        let mut first = 0;
         for scope in scopes {
-            let (own, rest) = tickets.split_at(scope.limits());
-            scope.settle(own, cost, 0);
-            tickets = rest;
+            scope.settle(tickets, first, cost, 0);
+            first += scope.limits();
         }
     }
 
@@ -620,7 +703,8 @@ impl Core {
         request: &Request<'_>,
         cost: u64,
         moment: &Moment<'_>,
-        tickets: &mut [u64],
+        tickets: &mut Tickets,
+        first: usize,
     ) -> Result<(), Rejected> {
         let (level, limit) = scope.level(moment, |limit, level| {
             self.events.tell(EventKind::Budget {
@@ -633,7 +717,7 @@ impl Core {
             let resets_in = scope.resets_in_ms(limit, moment).map(Duration::from_millis);
             return Err(Rejected::Shed { scope: scope.shared_name(), level, resets_in });
         }
-        match scope.reserve(cost, moment, tickets) {
+        match scope.reserve(cost, moment, tickets, first) {
             Ok(unledgered) => {
                 if unledgered {
                     add(&self.counters.unledgered_nano, cost);
@@ -666,13 +750,19 @@ impl Core {
         self.counters.thinned.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
     }
 
-    fn pay_rules(&self, request: &Request<'_>, cost: u64, tickets: &mut [u64]) -> Result<u32, Rejected> {
+    fn pay_rules(
+        &self,
+        request: &Request<'_>,
+        cost: u64,
+        tickets: &mut Tickets,
+        first: usize,
+    ) -> Result<u32, Rejected> {
         let moment = Moment::new(&*self.clock);
         let mut news = |rule: &Arc<str>, period, level| {
             self.events.tell(EventKind::Budget { scope: Arc::clone(rule), period, level });
         };
         let call = Asked { operation: request.operation, class: request.class, cost, moment: &moment };
-        let asked = self.rules().reserve(&call, tickets, || self.is_thinned(), &mut news);
+        let asked = self.rules().reserve(&call, tickets, first, || self.is_thinned(), &mut news);
         asked.map_err(|refusal| match refusal {
             RuleRefusal::Cooldown { rule, wait_ms } => {
                 Rejected::Cooldown { rule, retry_after: Duration::from_millis(wait_ms) }

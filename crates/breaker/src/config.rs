@@ -63,7 +63,7 @@ pub struct Config {
     pub events_kept: usize,
     /// Whether a call that panics counts as a failure; otherwise it is ignored.
     pub panic_is_failure: bool,
-    /// Where time comes from.
+    /// Where time comes from. By default one [`SystemClock`] for all.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -88,7 +88,7 @@ impl Default for Config {
             stripes: (processors + 1).min(5),
             events_kept: 64,
             panic_is_failure: true,
-            clock: Arc::new(SystemClock::default()),
+            clock: SystemClock::shared(),
         }
     }
 }
@@ -167,9 +167,9 @@ impl Config {
             open_ms: milliseconds(self.open, "open")?,
             open_ms_max: milliseconds(self.open_max, "open_max")?,
             open_factor: self.open_factor,
-            jitter_ppm: (self.jitter_percent * 10_000.0) as u64,
+            jitter_ppm: (self.jitter_percent * 10_000.0) as u32,
             seed: self.seed,
-            probes: self.probes,
+            probes: self.probes as u32,
             lease_ms: milliseconds(self.probe_lease, "probe_lease")?,
             half_open_ms_max: self.half_open_max.map_or(Ok(0), |max| milliseconds(max, "half_open_max"))?,
         })

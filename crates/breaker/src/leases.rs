@@ -9,6 +9,7 @@ use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::{remaining_ms, wrapped_ms};
 
 const EXPIRY_BITS: u32 = 36;
+const EXPIRY_MASK: u64 = (1 << EXPIRY_BITS) - 1;
 const MARK_BITS: u32 = 8;
 const GENERATION_SHIFT: u32 = EXPIRY_BITS + MARK_BITS;
 
@@ -21,16 +22,20 @@ const DONE: u64 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     slot: u32,
-    /// Never 0: the mark of a live one isn't.
+    /// What was put into the slot.
     value: u64,
 }
 
 impl Lease {
-    /// What a call that is no probe carries.
-    pub(crate) const NONE: Self = Self { slot: 0, value: 0 };
+    /// In one word without the generation, which whoever carries it has anyway; never 0.
+    pub(crate) fn packed(self) -> u64 {
+        (u64::from(self.slot) + 1) << EXPIRY_BITS | self.value & EXPIRY_MASK
+    }
 
-    pub(crate) fn is_none(self) -> bool {
-        self.value == 0
+    /// The lease of `generation` that was [`Self::packed`].
+    pub(crate) fn unpacked(packed: u64, generation: u64) -> Self {
+        let slot = (packed >> EXPIRY_BITS) as u32 - 1;
+        Self { slot, value: pack(generation, LIVE, packed & EXPIRY_MASK) }
     }
 }
 
@@ -45,7 +50,6 @@ pub(crate) struct Found {
 
 pub(crate) struct Leases {
     slots: Box<[AtomicU64]>,
-    lease_ms: u64,
 }
 
 fn pack(generation: u64, mark: u64, expiry_ms: u64) -> u64 {
@@ -61,24 +65,24 @@ fn mark_of(value: u64) -> u64 {
 }
 
 fn is_expired(value: u64, now_ms: u64) -> bool {
-    remaining_ms(value & ((1 << EXPIRY_BITS) - 1), now_ms) == 0
+    remaining_ms(value & EXPIRY_MASK, now_ms) == 0
 }
 
 impl Leases {
-    /// `lease_ms` from 1.
-    pub(crate) fn new(probes: usize, lease_ms: u64) -> Self {
-        Self { slots: (0..probes).map(|_| AtomicU64::new(0)).collect(), lease_ms }
+    pub(crate) fn new(probes: usize) -> Self {
+        Self { slots: (0..probes).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Takes a free slot; nothing if all are taken. `is_current` tells whether `generation` still is the breaker's.
+    /// Takes a free slot for `lease_ms`, from 1; nothing if all are taken. `is_current` tells whether `generation` still is the breaker's.
     pub(crate) fn acquire(
         &self,
         generation: u64,
         now_ms: u64,
+        lease_ms: u64,
         is_current: impl Fn() -> bool,
     ) -> Option<Lease> {
         // At least a millisecond after `now_ms`: a lease that takes an expired one over never has the same value.
-        let value = pack(generation, LIVE, now_ms.wrapping_add(self.lease_ms));
+        let value = pack(generation, LIVE, now_ms.wrapping_add(lease_ms));
         for (slot, word) in self.slots.iter().enumerate() {
             let mut seen = word.load(Ordering::Acquire);
             loop {
@@ -141,5 +145,27 @@ impl Leases {
 
     pub(crate) fn len(&self) -> u64 {
         self.slots.len() as u64
+    }
+}
+
+#[cfg(all(test, not(steadfast_loom)))]
+mod tests {
+    use super::*;
+    use crate::word::WAIT_MS_MAX;
+
+    #[test]
+    fn a_lease_comes_back_from_its_word() {
+        let leases = Leases::new(1024);
+        for generation in [0, 1, 0xF_FFFF] {
+            for now_ms in [0, (1 << 36) - 1, 12_345_678_901] {
+                for _ in 0..1024 {
+                    let lease = leases.acquire(generation, now_ms, WAIT_MS_MAX, || true).unwrap();
+                    assert_ne!(lease.packed(), 0);
+                    assert_eq!(Lease::unpacked(lease.packed(), generation), lease);
+                }
+                assert_eq!(leases.acquire(generation, now_ms, WAIT_MS_MAX, || false), None);
+                leases.slots.iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
+            }
+        }
     }
 }

@@ -72,6 +72,8 @@ mod scope;
 mod seats;
 #[cfg(not(steadfast_loom))]
 mod stats;
+#[cfg(not(steadfast_loom))]
+mod tickets;
 #[cfg(all(feature = "tower", not(steadfast_loom)))]
 mod tower;
 
@@ -95,10 +97,11 @@ pub use {
     estimator::{Estimate, Estimator, Price, Source},
     events::{Event, EventKind, Level, Listener},
     ledger::Settlement,
-    permit::{Charged, Ended, Outcome, Permit, Receipt, StillRunning, TICKETS_MAX},
+    permit::{Charged, Ended, Outcome, Permit, Receipt, StillRunning},
     registry::Registry,
     request::{CallError, Class, Cost, Rejected, Request},
     rules::{RULES_MAX, Rule},
     scope::{LIMITS_MAX, Ledger, LedgerError, OnUnknown, Scope, ScopeBuilder},
     stats::{End, Stats},
+    tickets::TICKETS_MAX,
 };

@@ -26,9 +26,9 @@ pub(crate) struct Timing {
     /// Each opening in a row is so many times as long as the one before.
     pub(crate) open_factor: f64,
     /// The length is varied by up to this many parts of a million, up and down.
-    pub(crate) jitter_ppm: u64,
+    pub(crate) jitter_ppm: u32,
+    pub(crate) probes: u32,
     pub(crate) seed: u64,
-    pub(crate) probes: usize,
     pub(crate) lease_ms: u64,
     /// 0: a half-open breaker waits for its probes for ever; their leases still expire.
     pub(crate) half_open_ms_max: u64,
@@ -61,11 +61,28 @@ pub(crate) struct Step {
     pub(crate) wait_ms: u64,
 }
 
-/// A call that passed.
+/// A call that passed. Two words, which are handed on in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admission {
-    pub(crate) word: Word,
-    pub(crate) lease: Lease,
+    word: Word,
+    /// A probe's packed lease, otherwise 0.
+    lease: u64,
+}
+
+impl Admission {
+    #[inline]
+    fn plain(word: Word) -> Self {
+        Self { word, lease: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn is_probe(self) -> bool {
+        self.lease != 0
+    }
+
+    fn lease(self) -> Option<Lease> {
+        self.is_probe().then(|| Lease::unpacked(self.lease, self.word.generation()))
+    }
 }
 
 /// A call that didn't.
@@ -91,22 +108,22 @@ pub(crate) struct Machine {
     pub(crate) outcomes: Outcomes,
     pub(crate) leases: Leases,
     timing: Timing,
-    probes_failed_max: u64,
-    probes_slow_max: u64,
+    probes_failed_max: u32,
+    probes_slow_max: u32,
     /// Times that a breaker in `MetricsOnly` would have opened.
     pub(crate) would_open: AtomicU64,
 }
 
 impl Machine {
     pub(crate) fn new(seats: usize, thresholds: Thresholds, timing: Timing) -> Self {
-        let probes = timing.probes as u64;
+        let of_probes = |ppm| share_of(timing.probes.into(), ppm) as u32;
         // Without a rate, one failed probe of any number decides; a rate decides by the same share of the probes.
-        let failed_max = thresholds.failure_ppm.map_or(1, |ppm| share_of(probes, ppm));
-        let slow_max = thresholds.slow_ppm.map_or(u64::MAX, |ppm| share_of(probes, ppm));
+        let failed_max = thresholds.failure_ppm.map_or(1, of_probes);
+        let slow_max = thresholds.slow_ppm.map_or(u32::MAX, of_probes);
         Self {
             word: AtomicU64::new(Word::new(State::Closed, 0, 0, 0).0),
             outcomes: Outcomes::new(seats, thresholds),
-            leases: Leases::new(timing.probes, timing.lease_ms),
+            leases: Leases::new(timing.probes as usize),
             timing,
             probes_failed_max: failed_max,
             probes_slow_max: slow_max,
@@ -124,18 +141,21 @@ impl Machine {
     #[inline(always)]
     pub(crate) fn admit_closed(&self) -> Option<Admission> {
         let word = self.word();
-        word.is_closed().then_some(Admission { word, lease: Lease::NONE })
+        word.is_closed().then_some(Admission::plain(word))
     }
 
-    /// How long an open breaker still is open; nothing if it isn't, or if its time is over.
+    /// How long an open breaker still is open, as far as that is certain from the earliest and the latest time that it may be now: nothing if it isn't
+    /// open, or if its time may be over. What is told is no shorter than it is.
     #[inline]
-    pub(crate) fn open_for_ms(&self, now_ms: impl Fn() -> u64) -> Option<u64> {
+    pub(crate) fn open_for_ms(&self, bounds_ms: impl Fn() -> (u64, u64)) -> Option<u64> {
         let word = self.word();
-        if word.state() != State::Open {
+        if !word.is_open() {
             return None;
         }
-        let wait_ms = word.remaining_ms(now_ms());
-        (wait_ms > 0).then_some(wait_ms)
+        let (earliest_ms, latest_ms) = bounds_ms();
+        let wait_ms = word.remaining_ms(latest_ms);
+        // Of an opening of a year, the earliest may lie too far before the deadline to be told from what is past.
+        (wait_ms > 0).then(|| word.remaining_ms(earliest_ms).max(wait_ms))
     }
 
     /// Lets a call pass or not. `now_ms` is asked only when the breaker isn't closed; `told` hears of each edge that this call makes.
@@ -172,8 +192,8 @@ impl Machine {
                         continue;
                     }
                     let is_current = || self.word() == word;
-                    match self.leases.acquire(word.generation(), now_ms, is_current) {
-                        Some(lease) if is_current() => return Ok(Admission { word, lease }),
+                    match self.leases.acquire(word.generation(), now_ms, self.timing.lease_ms, is_current) {
+                        Some(lease) if is_current() => return Ok(Admission { word, lease: lease.packed() }),
                         Some(lease) => {
                             self.leases.release(lease);
                         }
@@ -184,7 +204,7 @@ impl Machine {
                         None => {}
                     }
                 }
-                _ => return Ok(Admission { word, lease: Lease::NONE }),
+                _ => return Ok(Admission::plain(word)),
             }
         }
     }
@@ -205,7 +225,7 @@ impl Machine {
         match self.outcomes.success(seat, word.generation()) {
             Ok(false) => Recorded::Counted,
             Ok(true) => {
-                self.trip(word, &now_ms, &told);
+                self.trip_rarely(word, now_ms, told);
                 Recorded::Counted
             }
             Err(()) => Recorded::NotCounted,
@@ -222,9 +242,9 @@ impl Machine {
         now_ms: impl Fn() -> u64,
         told: impl Fn(Step),
     ) -> Recorded {
-        let Admission { word, lease } = admission;
-        if !lease.is_none() {
-            return self.record_probe(admission, mark, &now_ms, &told);
+        let word = admission.word;
+        if let Some(lease) = admission.lease() {
+            return self.record_probe(word, lease, mark, &now_ms, &told);
         }
         if word != self.word() || word.state() == State::Disabled {
             return Recorded::NotCounted;
@@ -237,6 +257,13 @@ impl Machine {
             self.trip(word, &now_ms, &told);
         }
         Recorded::Counted
+    }
+
+    /// As [`Self::trip`]. By value: what is borrowed must lie in memory, also where it isn't needed.
+    #[cold]
+    #[inline(never)]
+    fn trip_rarely(&self, word: Word, now_ms: impl Fn() -> u64, told: impl Fn(Step)) {
+        self.trip(word, &now_ms, &told);
     }
 
     /// Opens the breaker, if it still is as it was in `word`.
@@ -256,12 +283,12 @@ impl Machine {
     /// A probe's outcome stands in its slot; it isn't in the totals.
     fn record_probe(
         &self,
-        admission: Admission,
+        word: Word,
+        lease: Lease,
         mark: Mark,
         now_ms: &impl Fn() -> u64,
         told: &impl Fn(Step),
     ) -> Recorded {
-        let Admission { word, lease } = admission;
         if word != self.word() {
             self.leases.release(lease);
             return Recorded::NotCounted;
@@ -276,7 +303,7 @@ impl Machine {
     /// Leaves the half-open state of `word` if its probes have decided. True if somebody did.
     fn judge_probes(&self, word: Word, now_ms: &impl Fn() -> u64, told: &impl Fn(Step)) -> bool {
         let found = self.leases.found(word.generation());
-        if found.failed >= self.probes_failed_max || found.slow >= self.probes_slow_max {
+        if found.failed >= self.probes_failed_max.into() || found.slow >= self.probes_slow_max.into() {
             self.step(word, State::Open, Cause::ProbesFailed, now_ms(), told);
             return true;
         }
@@ -289,7 +316,7 @@ impl Machine {
 
     /// A call ended without telling anything of the dependency: its probe goes to another.
     pub(crate) fn give_back(&self, admission: Admission) -> Recorded {
-        if admission.lease.is_none() || self.leases.release(admission.lease) {
+        if admission.lease().is_none_or(|lease| self.leases.release(lease)) {
             return Recorded::NotCounted;
         }
         if admission.word != self.word() {
@@ -338,7 +365,7 @@ impl Machine {
             timing.open_ms as f64 * timing.open_factor.powi(openings.saturating_sub(1).min(1000) as i32);
         let capped = grown.min(timing.open_ms_max as f64) as u64;
         // Between −jitter and +jitter, from the seed and the generation alone.
-        let parts = 2 * timing.jitter_ppm + 1;
+        let parts = 2 * u64::from(timing.jitter_ppm) + 1;
         let offset = i128::from(mixed(timing.seed ^ generation) % parts) - i128::from(timing.jitter_ppm);
         let varied = i128::from(capped) + i128::from(capped) * offset / 1_000_000;
         (varied as u64).clamp(1, WAIT_MS_MAX)

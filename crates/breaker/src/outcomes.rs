@@ -49,24 +49,33 @@ impl Stripe {
 
 /// The total number of outcomes.
 pub(crate) struct Total {
-    /// The seats that have a stripe of their own.
-    seats: usize,
-    /// Theirs, each written only by the thread that has the seat (seats are handed on through a lock), and last the shared one.
+    /// The shared one, and then those of the seats that have one, each written only by the thread that has the seat (seats are handed on through a lock).
     stripes: Box<[Stripe]>,
 }
 
 impl Total {
     pub(crate) fn new(seats: usize) -> Self {
-        Self { seats, stripes: (0..=seats).map(|_| Stripe::new()).collect() }
+        Self { stripes: (0..=seats).map(|_| Stripe::new()).collect() }
+    }
+
+    /// The stripe of `seat`, if it has one.
+    #[inline(always)]
+    fn own(&self, seat: usize) -> Option<&Stripe> {
+        // After `SHARED`, which is the highest number, comes the shared one.
+        let at = seat.wrapping_add(1);
+        self.stripes.get(at).filter(|_| at != 0)
+    }
+
+    fn shared(&self) -> &Stripe {
+        &self.stripes[0]
     }
 
     /// Counts one outcome of `generation`; false if that is over. No other thread has the same seat, unless it is [`SHARED`].
     #[inline]
     pub(crate) fn add(&self, seat: usize, generation: u64) -> bool {
-        if seat < self.seats {
-            self.stripes[seat].add_own(generation)
-        } else {
-            self.stripes[self.seats].add_shared(generation)
+        match self.own(seat) {
+            Some(own) => own.add_own(generation),
+            None => self.shared().add_shared(generation),
         }
     }
 
@@ -79,15 +88,19 @@ impl Total {
     /// Adds to tallies, one after the other.
     #[inline]
     pub(crate) fn tally_all<const N: usize>(&self, seat: usize, all: [(Tally, u64); N]) {
-        let stripe = &self.stripes[seat.min(self.seats)];
+        let Some(own) = self.own(seat) else { return self.tally_shared(all) };
         for (tally, by) in all {
-            let word = &stripe.tallies[tally as usize];
+            let word = &own.tallies[tally as usize];
+            // Relaxed: a number of its own, and no other thread writes it.
+            word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn tally_shared<const N: usize>(&self, all: [(Tally, u64); N]) {
+        for (tally, by) in all {
             // Relaxed: a number of its own.
-            if seat < self.seats {
-                word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-            } else if by > 0 {
-                word.fetch_add(by, Ordering::Relaxed);
-            }
+            self.shared().tallies[tally as usize].fetch_add(by, Ordering::Relaxed);
         }
     }
 
@@ -99,7 +112,7 @@ impl Total {
 
     /// Moves the shared stripe on to `generation`. An owner moves its own: what it counted before is not read any more.
     pub(crate) fn begin(&self, generation: u64) {
-        self.stripes[self.seats].begin(generation);
+        self.shared().begin(generation);
     }
 
     /// The number of outcomes since `generation` began.

@@ -24,11 +24,6 @@ pub enum Period {
 }
 
 impl Period {
-    /// Whether the epoch depends on the time at all.
-    pub(crate) fn needs_time(self) -> bool {
-        !matches!(self, Self::Lifetime)
-    }
-
     /// Milliseconds of a bucket of a sliding period.
     fn slide_ms(length: Duration) -> u64 {
         (length.as_millis() as u64 / SLIDES).max(1)

@@ -11,11 +11,11 @@ use crate::breaker::{Breaker, Core};
 use crate::ledger::{Hold, Settlement};
 use crate::machine::{Admission, Recorded};
 use crate::outcomes::{Mark, Tally};
+use crate::request::Request;
 use crate::scope::Scope;
+use crate::seats::seat;
 use crate::stats::{End, add};
-
-/// The limits and rules that one permit can be held in.
-pub const TICKETS_MAX: usize = 8;
+use crate::tickets::Tickets;
 
 /// A permit either borrows what it needs or owns it.
 pub(crate) enum Part<'a, T: ?Sized> {
@@ -85,44 +85,48 @@ pub struct Charged {
     pub beyond_nano: u64,
 }
 
-/// What a permit is held in.
-pub(crate) struct Held<'a> {
-    pub(crate) core: Part<'a, Core>,
-    pub(crate) scopes: Part<'a, [Scope]>,
-    pub(crate) operation: Part<'a, str>,
-    pub(crate) tickets: [u64; TICKETS_MAX],
-    /// Which rules were paid, as bits; their tickets follow those of the scopes.
-    pub(crate) paid: u32,
+/// Who pays for a call: scopes, and those of the breaker's rules whose bits are set in `paid`. The rules' tickets follow those of the scopes.
+#[derive(Clone, Copy)]
+struct Payers<'p> {
+    core: &'p Core,
+    scopes: &'p [Scope],
+    tickets: &'p Tickets,
+    paid: u32,
 }
 
-impl Held<'_> {
-    /// Each scope with its tickets, and then the rules' tickets.
-    fn each(&self, mut visit: impl FnMut(&Scope, &[u64])) -> &[u64] {
-        let mut tickets = &self.tickets[..];
-        for scope in self.scopes.iter() {
-            let (own, rest) = tickets.split_at(scope.limits());
-            visit(scope, own);
-            tickets = rest;
+impl Payers<'_> {
+    /// Each scope with the place of its first ticket; gives the rules' first place.
+    #[inline]
+    fn each(&self, mut visit: impl FnMut(&Scope, usize)) -> usize {
+        let mut first = 0;
+        for scope in self.scopes {
+            visit(scope, first);
+            first += scope.limits();
         }
-        tickets
+        first
     }
 
+    /// Ends the hold of a call, and counts it among those that ended.
+    #[inline(never)]
     fn settle(&self, held: u64, actual: u64) {
-        let rules = self.each(|scope, tickets| scope.settle(tickets, held, actual));
-        if self.paid != 0 {
-            self.core.rules().settle(self.paid, rules, held, actual);
+        if held > 0 || actual > 0 {
+            let rules = self.each(|scope, first| scope.settle(self.tickets, first, held, actual));
+            if self.paid != 0 {
+                self.core.rules().settle(self.paid, self.tickets, rules, held, actual);
+            }
         }
+        self.core.tally_settled(held, actual);
     }
 
     fn extend(&self, amount: u64) {
-        let rules = self.each(|scope, tickets| scope.extend(tickets, amount));
-        self.core.rules().extend(self.paid, rules, amount);
+        let rules = self.each(|scope, first| scope.extend(self.tickets, first, amount));
+        self.core.rules().extend(self.paid, self.tickets, rules, amount);
         add(&self.core.counters.extended_nano, amount);
     }
 
     fn correct(&self, before: u64, after: u64) {
-        let rules = self.each(|scope, tickets| scope.correct(tickets, before, after));
-        self.core.rules().correct(self.paid, rules, before, after);
+        let rules = self.each(|scope, first| scope.correct(self.tickets, first, before, after));
+        self.core.rules().correct(self.paid, self.tickets, rules, before, after);
         let counters = &self.core.counters;
         // What is held in sum stays as it is.
         if after >= before {
@@ -132,15 +136,28 @@ impl Held<'_> {
             add(&counters.corrected_down_nano, before - after);
         }
     }
+}
 
-    fn to_owned(&self, breaker: &Breaker) -> Held<'static> {
-        Held {
-            core: Part::Owned(breaker.shared()),
-            scopes: Part::Owned(Arc::from(&*self.scopes)),
-            operation: Part::Owned(Arc::from(&*self.operation)),
-            tickets: self.tickets,
-            paid: self.paid,
-        }
+/// As [`Payers::settle`], where a single limit pays.
+#[inline(never)]
+fn settle_single(core: &Core, scope: &Scope, ticket: u64, held: u64, actual: u64) {
+    if let Some(account) = scope.single() {
+        account.settle_by(seat(), ticket, held, actual);
+    }
+    core.tally_settled(held, actual);
+}
+
+/// What only some permits have: what they own, if they own it, and a receipt.
+#[derive(Default)]
+pub(crate) struct Owned {
+    pub(crate) scopes: Arc<[Scope]>,
+    pub(crate) operation: Arc<str>,
+    bill: Option<Arc<Mutex<Bill>>>,
+}
+
+impl Owned {
+    pub(crate) fn new(request: &Request<'_>) -> Self {
+        Self { scopes: Arc::from(request.scopes), operation: Arc::from(request.operation), bill: None }
     }
 }
 
@@ -148,11 +165,17 @@ impl Held<'_> {
 /// [`End::Panicked`] while its thread panics, and costs what it then owes.
 #[must_use = "a permit that is dropped at once gives everything back"]
 pub struct Permit<'a> {
-    pub(crate) held: Held<'a>,
+    pub(crate) core: Part<'a, Core>,
+    /// Empty where `owned` has them, and so is `operation`.
+    pub(crate) scopes: &'a [Scope],
+    pub(crate) operation: &'a str,
+    pub(crate) owned: Option<Box<Owned>>,
+    pub(crate) tickets: Tickets,
+    /// Which rules were paid, as bits.
+    pub(crate) paid: u32,
     pub(crate) admission: Admission,
     pub(crate) hold: Hold,
     pub(crate) started_ns: u64,
-    pub(crate) receipt: Option<Arc<Mutex<Bill>>>,
     pub(crate) is_over: bool,
 }
 
@@ -162,7 +185,38 @@ impl fmt::Debug for Permit<'_> {
     }
 }
 
+impl<'a> Permit<'a> {
+    /// The breaker, and who pays in which reservation, if that is all that is needed to end the call: the permit owns nothing, one limit pays or none,
+    /// no rule was asked and nobody learns.
+    #[inline(always)]
+    fn plain(&self) -> Option<(&'a Core, Option<(&'a Scope, u64)>)> {
+        let (Part::Borrowed(core), None, Some(ticket)) =
+            (&self.core, &self.owned, self.tickets.first_of_few())
+        else {
+            return None;
+        };
+        let payer = match self.scopes {
+            [] => None,
+            [scope] if scope.single().is_some() => Some((scope, ticket)),
+            _ => return None,
+        };
+        let nobody_learns = self.operation.is_empty() || core.is_plain();
+        (self.paid == 0 && nobody_learns).then_some((*core, payer))
+    }
+}
+
 impl Permit<'_> {
+    fn payers(&self) -> Payers<'_> {
+        let scopes = self.owned.as_ref().map_or(&[][..], |owned| &owned.scopes);
+        let scopes = if scopes.is_empty() { self.scopes } else { scopes };
+        Payers { core: &self.core, scopes, tickets: &self.tickets, paid: self.paid }
+    }
+
+    fn operation(&self) -> &str {
+        let operation = self.owned.as_ref().map_or("", |owned| &owned.operation);
+        if operation.is_empty() { self.operation } else { operation }
+    }
+
     /// What is held for it, in nano-units.
     pub fn held_nano(&self) -> u64 {
         self.hold.held_nano()
@@ -170,7 +224,7 @@ impl Permit<'_> {
 
     /// Whether it is one of the half-open state's probes.
     pub fn is_probe(&self) -> bool {
-        !self.admission.lease.is_none()
+        self.admission.is_probe()
     }
 
     /// The call goes out: from here on it is charged even if nobody hears of it again. Call it right before the request is sent.
@@ -184,21 +238,39 @@ impl Permit<'_> {
     pub fn charge(&mut self, delta_nano: u64) -> Charged {
         let grown = self.hold.charge(delta_nano);
         if grown > 0 {
-            self.held.extend(grown);
+            self.payers().extend(grown);
         }
         Charged { charged_nano: self.hold.charged_nano(), beyond_nano: grown }
     }
 
     /// A receipt, for a bill that may come after the permit has ended. Allocates.
     pub fn receipt(&mut self, breaker: &Breaker) -> Receipt {
-        let bill = self.receipt.get_or_insert_with(|| Arc::new(Mutex::new(Bill::Running)));
-        Receipt { held: self.held.to_owned(breaker), bill: Arc::clone(bill) }
+        let owned = self.owned.get_or_insert_default();
+        let bill = Arc::clone(owned.bill.get_or_insert_with(|| Arc::new(Mutex::new(Bill::Running))));
+        let scopes = if owned.scopes.is_empty() { Arc::from(self.scopes) } else { Arc::clone(&owned.scopes) };
+        Receipt { core: breaker.shared(), scopes, tickets: self.tickets.clone(), paid: self.paid, bill }
     }
 
     /// Ends the call: how it went, and what it cost.
-    // Always: a permit is 200 bytes, which would be copied for the call.
+    // Always: what is known of the permit where it ends then takes no look, and it isn't copied for the call.
     #[inline(always)]
-    pub fn settle(mut self, outcome: Outcome, settlement: Settlement) -> Ended {
+    pub fn settle(self, outcome: Outcome, settlement: Settlement) -> Ended {
+        let Some((core, payer)) = self.plain() else { return self.settle_otherwise(outcome, settlement) };
+        let (admission, started_ns) = (self.admission, self.started_ns);
+        let (held, cost_nano) = (self.hold.held_nano(), self.hold.owed_nano(settlement));
+        // It owns nothing, and from here on it has ended.
+        std::mem::forget(self);
+        let (end, recorded) = core.conclude(admission, outcome.end(), started_ns);
+        match payer {
+            Some((scope, ticket)) => settle_single(core, scope, ticket, held, cost_nano),
+            None if held == 0 && cost_nano == 0 => core.tally(Tally::Ended, 1),
+            None => core.tally_settled(held, cost_nano),
+        }
+        Ended { end, counted: recorded == Recorded::Counted, cost_nano }
+    }
+
+    #[inline(never)]
+    fn settle_otherwise(mut self, outcome: Outcome, settlement: Settlement) -> Ended {
         self.end(outcome.end(), settlement)
     }
 
@@ -217,40 +289,22 @@ impl Permit<'_> {
         self.settle(Outcome::Cancelled, Settlement::Unknown)
     }
 
-    #[inline]
-    pub(crate) fn end(&mut self, end: End, settlement: Settlement) -> Ended {
+    #[inline(never)]
+    fn end(&mut self, end: End, settlement: Settlement) -> Ended {
         self.is_over = true;
-        let core = &*self.held.core;
+        let core = &*self.core;
         let (end, recorded) = core.conclude(self.admission, end, self.started_ns);
-        let cost_nano = self.pay(settlement);
-        Ended { end, counted: recorded == Recorded::Counted, cost_nano }
-    }
-
-    /// Settles what it cost, and counts its end.
-    #[inline]
-    fn pay(&self, settlement: Settlement) -> u64 {
-        let held = self.hold.held_nano();
-        let actual = self.hold.owed_nano(settlement);
-        if held > 0 || actual > 0 {
-            self.held.settle(held, actual);
-            if actual > held {
-                add(&self.held.core.counters.overrun_nano, actual - held);
-            }
-            let released = held.saturating_sub(actual);
-            let tallies = [(Tally::Actual, actual), (Tally::Released, released), (Tally::Ended, 1)];
-            self.held.core.tally_all(tallies);
-        } else {
-            self.held.core.tally(Tally::Ended, 1);
-        }
-        if let (Settlement::Exact(actual), Some(estimator)) = (settlement, self.held.core.estimator())
-            && !self.held.operation.is_empty()
+        let cost_nano = self.hold.owed_nano(settlement);
+        self.payers().settle(self.hold.held_nano(), cost_nano);
+        if let (Settlement::Exact(actual), Some(estimator)) = (settlement, core.estimator())
+            && !self.operation().is_empty()
         {
-            estimator.learn(&self.held.operation, actual);
+            estimator.learn(self.operation(), actual);
         }
-        if let Some(bill) = &self.receipt {
-            *bill.lock().unwrap_or_else(PoisonError::into_inner) = Bill::Settled(actual);
+        if let Some(bill) = self.owned.as_ref().and_then(|owned| owned.bill.as_ref()) {
+            *bill.lock().unwrap_or_else(PoisonError::into_inner) = Bill::Settled(cost_nano);
         }
-        actual
+        Ended { end, counted: recorded == Recorded::Counted, cost_nano }
     }
 }
 
@@ -284,7 +338,10 @@ impl std::error::Error for StillRunning {}
 
 /// Corrects what a call was charged once its bill is known, in the windows that it was reserved in.
 pub struct Receipt {
-    held: Held<'static>,
+    core: Arc<Core>,
+    scopes: Arc<[Scope]>,
+    tickets: Tickets,
+    paid: u32,
     bill: Arc<Mutex<Bill>>,
 }
 
@@ -304,7 +361,9 @@ impl Receipt {
         let Bill::Settled(before) = *bill else { return Err(StillRunning) };
         let actual = Hold::default().owed_nano(Settlement::Exact(actual_nano));
         if actual != before {
-            self.held.correct(before, actual);
+            let payers =
+                Payers { core: &self.core, scopes: &self.scopes, tickets: &self.tickets, paid: self.paid };
+            payers.correct(before, actual);
             *bill = Bill::Settled(actual);
         }
         Ok(before)

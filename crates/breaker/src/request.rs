@@ -58,7 +58,7 @@ pub struct Request<'a> {
 pub enum Rejected {
     /// The breaker is open.
     Open {
-        /// When it lets a probe through.
+        /// When it lets a probe through: never too soon, and too late by no more than the clock's bounds are apart (a tick of the kernel with [`SystemClock`](crate::SystemClock)).
         retry_after: Duration,
     },
     /// The breaker is half-open, and all its probes are out.

@@ -18,6 +18,7 @@ use crate::ledger::{NANO_MAX, Shortage, Standing};
 use crate::period::Period;
 use crate::request::Class;
 use crate::scope::{Scope, epoch, is_news, level_of, open_account};
+use crate::tickets::{TICKETS_MAX, Tickets};
 
 /// The rules of one breaker, at most: a permit remembers which of them it paid.
 pub const RULES_MAX: usize = 32;
@@ -192,16 +193,18 @@ impl Rules {
         self.working.is_empty()
     }
 
-    /// Asks each rule in turn; holds `cost` with those that meter. Which ones is told as bits; their tickets go to `tickets`.
+    /// Asks each rule in turn; holds `cost` with those that meter. Which ones is told as bits; their tickets go to `tickets`,
+    /// from place `first` on.
     pub(crate) fn reserve(
         &self,
         call: &Asked<'_>,
-        tickets: &mut [u64],
+        tickets: &mut Tickets,
+        first: usize,
         is_thinned: impl Fn() -> bool,
         news: News<'_>,
     ) -> Result<u32, RuleRefusal> {
         let mut paid = 0_u32;
-        let mut used = 0;
+        let mut place = first;
         for (at, working) in self.working.iter().enumerate() {
             if !working.applies_to(call.operation) {
                 continue;
@@ -209,16 +212,15 @@ impl Rules {
             if working.rule.action == Action::Allow {
                 break;
             }
-            let place = tickets.get_mut(used);
-            let answer = working.ask(call, place, &is_thinned, news);
-            match answer {
-                Ok(true) => {
+            match working.ask(call, place < TICKETS_MAX, &is_thinned, news) {
+                Ok(Some(ticket)) => {
+                    tickets.set(place, ticket);
                     paid |= 1 << at;
-                    used += 1;
+                    place += 1;
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(refusal) => {
-                    self.settle(paid, tickets, call.cost, 0);
+                    self.settle(paid, tickets, first, call.cost, 0);
                     return Err(refusal);
                 }
             }
@@ -226,25 +228,25 @@ impl Rules {
         Ok(paid)
     }
 
-    fn paid(&self, paid: u32, tickets: &[u64]) -> impl Iterator<Item = (&Account, u64)> {
+    fn paid(&self, paid: u32, tickets: &Tickets, first: usize) -> impl Iterator<Item = (&Account, u64)> {
         let of_paid = self.working.iter().enumerate().filter(move |(at, _)| paid >> at & 1 == 1);
-        of_paid.filter_map(|(_, working)| working.account.as_ref()).zip(tickets.iter().copied())
+        of_paid.filter_map(|(_, working)| working.account.as_ref()).zip((first..).map(|at| tickets.get(at)))
     }
 
-    pub(crate) fn settle(&self, paid: u32, tickets: &[u64], held: u64, actual: u64) {
-        for (account, ticket) in self.paid(paid, tickets) {
+    pub(crate) fn settle(&self, paid: u32, tickets: &Tickets, first: usize, held: u64, actual: u64) {
+        for (account, ticket) in self.paid(paid, tickets, first) {
             account.settle(ticket, held, actual);
         }
     }
 
-    pub(crate) fn extend(&self, paid: u32, tickets: &[u64], amount: u64) {
-        for (account, ticket) in self.paid(paid, tickets) {
+    pub(crate) fn extend(&self, paid: u32, tickets: &Tickets, first: usize, amount: u64) {
+        for (account, ticket) in self.paid(paid, tickets, first) {
             account.extend(ticket, amount);
         }
     }
 
-    pub(crate) fn correct(&self, paid: u32, tickets: &[u64], before: u64, after: u64) {
-        for (account, ticket) in self.paid(paid, tickets) {
+    pub(crate) fn correct(&self, paid: u32, tickets: &Tickets, first: usize, before: u64, after: u64) {
+        for (account, ticket) in self.paid(paid, tickets, first) {
             account.correct(ticket, before, after);
         }
     }
@@ -290,14 +292,14 @@ impl Working {
         self.rule.operations.is_empty() || self.rule.operations.iter().any(|pattern| matches(pattern))
     }
 
-    /// True if it holds the cost now.
+    /// The ticket, if it holds the cost now.
     fn ask(
         &self,
         call: &Asked<'_>,
-        ticket: Option<&mut u64>,
+        has_place: bool,
         is_thinned: &impl Fn() -> bool,
         news: News<'_>,
-    ) -> Result<bool, RuleRefusal> {
+    ) -> Result<Option<u64>, RuleRefusal> {
         let &Asked { class, cost, moment, .. } = call;
         let is_exempt = self.rule.exempt.is_some_and(|exempt| class >= exempt);
         let rule = || Arc::clone(&self.rule.name);
@@ -310,10 +312,10 @@ impl Working {
                 return Err(RuleRefusal::TooExpensive { rule: rule(), allowed_nano });
             }
         }
-        let Some(account) = &self.account else { return Ok(false) };
-        let Some(ticket) = ticket else {
-            return Err(RuleRefusal::TooMany { limits: crate::permit::TICKETS_MAX + 1 });
-        };
+        let Some(account) = &self.account else { return Ok(None) };
+        if !has_place {
+            return Err(RuleRefusal::TooMany { limits: TICKETS_MAX + 1 });
+        }
         let period = account.period();
         let now = epoch(period, moment);
         let level = level_of(account.usage(now), self.alert_permille, self.throttle_permille);
@@ -321,27 +323,27 @@ impl Working {
             news(&self.rule.name, period, level);
         }
         let resets_in_ms = || {
-            let (wall_ms, monotonic_ms) = moment.ms();
+            let (wall_ms, monotonic_ms) = moment.for_period(period);
             period.remaining_ms(wall_ms, monotonic_ms)
         };
         if !is_exempt && level >= Level::Throttle && is_shed(class, is_thinned) {
             return Err(RuleRefusal::Shed { rule: rule(), resets_in_ms: resets_in_ms() });
         }
         match account.reserve(cost, now) {
-            Ok(epoch) => *ticket = epoch,
+            Ok(epoch) => Ok(Some(epoch)),
             Err(_) if is_exempt => {
-                *ticket = account.roll_to(now);
-                account.extend(*ticket, cost);
+                let epoch = account.roll_to(now);
+                account.extend(epoch, cost);
+                Ok(Some(epoch))
             }
             Err(shortage) => {
                 if is_news(&self.told, now, Level::Block) {
                     news(&self.rule.name, period, Level::Block);
                 }
                 self.begin_cooldown(moment);
-                return Err(RuleRefusal::Short { rule: rule(), shortage, resets_in_ms: resets_in_ms() });
+                Err(RuleRefusal::Short { rule: rule(), shortage, resets_in_ms: resets_in_ms() })
             }
         }
-        Ok(true)
     }
 
     fn check_cooldown(&self, moment: &Moment<'_>) -> Result<(), RuleRefusal> {
@@ -350,7 +352,7 @@ impl Working {
         }
         // Relaxed: whoever refused has told; a call at the same moment may pass as if it had come before.
         let until = self.refuses_until_ms.load(Ordering::Relaxed);
-        let (_, now_ms) = moment.ms();
+        let now_ms = moment.monotonic_ms();
         if now_ms < until {
             let rule = Arc::clone(&self.rule.name);
             return Err(RuleRefusal::Cooldown { rule, wait_ms: until - now_ms });
@@ -360,7 +362,7 @@ impl Working {
 
     fn begin_cooldown(&self, moment: &Moment<'_>) {
         if !self.rule.cooldown.is_zero() {
-            let (_, now_ms) = moment.ms();
+            let now_ms = moment.monotonic_ms();
             let length = self.rule.cooldown.as_nanos().div_ceil(1_000_000).min(u128::from(u64::MAX)) as u64;
             self.refuses_until_ms.fetch_max(now_ms.saturating_add(length), Ordering::Relaxed);
         }

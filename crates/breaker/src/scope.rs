@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::account::Account;
+use crate::account::{Account, is_used_to};
 use crate::clock::{Clock, Moment};
 use crate::config::{InvalidConfig, ensure, ppm};
 use crate::events::Level;
 use crate::ledger::{NANO_MAX, Shortage, Standing};
 use crate::period::Period;
+use crate::tickets::Tickets;
 
 /// The limits of one scope, at most.
 pub const LIMITS_MAX: usize = 4;
@@ -53,7 +54,7 @@ impl std::error::Error for LedgerError {}
 /// Its contract is that of [`ledger`](crate::ledger): whole reservations or none, each settled once by its ticket, in the window that it was
 /// made in. Called on the caller's thread: it should answer at once, from memory if it can.
 pub trait Ledger: Send + Sync {
-    /// Holds `amount_nano` and gives a ticket for it, below `u64::MAX`.
+    /// Holds `amount_nano` and gives a ticket for it, below `u64::MAX`. One from 2^32 on costs the call an allocation.
     ///
     /// # Errors
     /// When there isn't enough, or nobody knows.
@@ -81,13 +82,21 @@ enum Limit {
 #[derive(Clone)]
 pub struct Scope(Arc<Inner>);
 
-struct Inner {
+/// The limits lie in it, not behind it: each look that a call takes less is a look less that it waits for.
+struct Inner<L: ?Sized = [Limit]> {
     name: Arc<str>,
-    limits: Box<[Limit]>,
     clock: Arc<dyn Clock>,
     alert_permille: u64,
     throttle_permille: u64,
     on_outage: OnUnknown,
+    limits: L,
+}
+
+impl<L> Inner<L> {
+    fn with<M>(self, limits: M) -> Arc<Inner<M>> {
+        let Self { name, clock, alert_permille, throttle_permille, on_outage, .. } = self;
+        Arc::new(Inner { name, clock, alert_permille, throttle_permille, on_outage, limits })
+    }
 }
 
 impl fmt::Debug for Scope {
@@ -158,14 +167,24 @@ impl ScopeBuilder {
             limits.push(Limit::Own { account, told: AtomicU64::new(0) });
         }
         limits.extend(self.ledgers.into_iter().map(Limit::Elsewhere));
-        Ok(Scope(Arc::new(Inner {
+        let inner = Inner {
             name: self.name,
-            limits: limits.into_boxed_slice(),
             clock: self.clock,
             alert_permille,
             throttle_permille,
             on_outage: self.on_outage,
-        })))
+            limits: (),
+        };
+        let mut limits = limits.into_iter();
+        let mut next = || limits.next();
+        // An array for each number that there can be.
+        match (next(), next(), next(), next()) {
+            (Some(a), Some(b), Some(c), Some(d)) => Ok(Scope(inner.with([a, b, c, d]))),
+            (Some(a), Some(b), Some(c), None) => Ok(Scope(inner.with([a, b, c]))),
+            (Some(a), Some(b), None, _) => Ok(Scope(inner.with([a, b]))),
+            (Some(a), None, ..) => Ok(Scope(inner.with([a]))),
+            (None, ..) => Err(InvalidConfig { field: "limits", must: "from 1 to 4" }),
+        }
     }
 }
 
@@ -186,20 +205,16 @@ pub(crate) fn open_account(
 /// The epoch of `period` at `moment`, which reads the clock only if the period needs it.
 #[inline]
 pub(crate) fn epoch(period: Period, moment: &Moment<'_>) -> u64 {
-    if !period.needs_time() {
-        return 0;
-    }
-    let (wall_ms, monotonic_ms) = moment.ms();
+    let (wall_ms, monotonic_ms) = moment.for_period(period);
     period.epoch(wall_ms, monotonic_ms)
 }
 
-/// How far (used, limit) is, by two thresholds in parts of a thousand. A limit of 0 is used up.
+/// How far (used, limit) is, by two thresholds in parts of a thousand.
 #[inline]
 pub(crate) fn level_of((used, limit): (u64, u64), alert: u64, throttle: u64) -> Level {
-    // Below 2^53 times 1000: this can't overflow.
-    if used * 1000 >= limit * throttle {
+    if is_used_to(used, limit, throttle) {
         Level::Throttle
-    } else if used * 1000 >= limit * alert {
+    } else if is_used_to(used, limit, alert) {
         Level::Alert
     } else {
         Level::Normal
@@ -290,10 +305,7 @@ impl Scope {
 
     pub(crate) fn resets_in_ms(&self, limit: usize, moment: &Moment<'_>) -> Option<u64> {
         let period = self.period(limit);
-        if !period.needs_time() {
-            return None;
-        }
-        let (wall_ms, monotonic_ms) = moment.ms();
+        let (wall_ms, monotonic_ms) = moment.for_period(period);
         period.remaining_ms(wall_ms, monotonic_ms)
     }
 
@@ -301,14 +313,45 @@ impl Scope {
         &*self.0.clock
     }
 
-    /// Holds `amount` in every limit, whole or not at all. Tickets go to `tickets`, one a limit. True if a ledger couldn't be reached and the scope lets
+    /// Holds `amount` if that is all there is to do: the scope has one limit of its own, which is below its alert and has enough. Gives the ticket.
+    /// Not inlined: a permit's maker is, and has registers enough to save.
+    #[inline(never)]
+    pub(crate) fn reserve_quietly(&self, amount: u64) -> Option<u64> {
+        let account = self.single()?;
+        if account.period() == Period::Lifetime {
+            return account.reserve_ever_below(amount, self.0.alert_permille);
+        }
+        self.reserve_quietly_at(account, amount, &Moment::new(&*self.0.clock))
+    }
+
+    /// As [`Self::reserve_quietly`], at a moment.
+    pub(crate) fn reserve_quietly_now(&self, amount: u64, moment: &Moment<'_>) -> Option<u64> {
+        self.reserve_quietly_at(self.single()?, amount, moment)
+    }
+
+    #[inline(never)]
+    fn reserve_quietly_at(&self, account: &Account, amount: u64, moment: &Moment<'_>) -> Option<u64> {
+        account.reserve_below(amount, epoch(account.period(), moment), self.0.alert_permille)
+    }
+
+    /// Its limit, if that is one of its own and the only one.
+    #[inline]
+    pub(crate) fn single(&self) -> Option<&Account> {
+        match &self.0.limits {
+            [Limit::Own { account, .. }] => Some(account),
+            _ => None,
+        }
+    }
+
+    /// Holds `amount` in every limit, whole or not at all. Tickets go to `tickets`, one a limit, from place `first` on. True if a ledger couldn't be reached and the scope lets
     /// such calls pass.
     #[inline]
     pub(crate) fn reserve(
         &self,
         amount: u64,
         moment: &Moment<'_>,
-        tickets: &mut [u64],
+        tickets: &mut Tickets,
+        first: usize,
     ) -> Result<bool, ScopeRefusal> {
         let mut unledgered = false;
         for (at, limit) in self.0.limits.iter().enumerate() {
@@ -325,9 +368,9 @@ impl Scope {
                 },
             };
             match held {
-                Ok(ticket) => tickets[at] = ticket,
+                Ok(ticket) => tickets.set(first + at, ticket),
                 Err(error) => {
-                    self.settle_first(at, tickets, amount, 0);
+                    self.settle_first(at, tickets, first, amount, 0);
                     return Err(ScopeRefusal { limit: at, error });
                 }
             }
@@ -336,8 +379,9 @@ impl Scope {
     }
 
     #[inline]
-    fn settle_first(&self, limits: usize, tickets: &[u64], held: u64, actual: u64) {
-        for (limit, &ticket) in self.0.limits[..limits].iter().zip(tickets) {
+    fn settle_first(&self, limits: usize, tickets: &Tickets, first: usize, held: u64, actual: u64) {
+        for (at, limit) in self.0.limits[..limits].iter().enumerate() {
+            let ticket = tickets.get(first + at);
             match limit {
                 Limit::Own { account, .. } => account.settle(ticket, held, actual),
                 Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.settle(ticket, held, actual),
@@ -347,12 +391,13 @@ impl Scope {
     }
 
     #[inline]
-    pub(crate) fn settle(&self, tickets: &[u64], held: u64, actual: u64) {
-        self.settle_first(self.0.limits.len(), tickets, held, actual);
+    pub(crate) fn settle(&self, tickets: &Tickets, first: usize, held: u64, actual: u64) {
+        self.settle_first(self.0.limits.len(), tickets, first, held, actual);
     }
 
-    pub(crate) fn extend(&self, tickets: &[u64], amount: u64) {
-        for (limit, &ticket) in self.0.limits.iter().zip(tickets) {
+    pub(crate) fn extend(&self, tickets: &Tickets, first: usize, amount: u64) {
+        for (at, limit) in self.0.limits.iter().enumerate() {
+            let ticket = tickets.get(first + at);
             match limit {
                 Limit::Own { account, .. } => account.extend(ticket, amount),
                 Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.extend(ticket, amount),
@@ -361,8 +406,9 @@ impl Scope {
         }
     }
 
-    pub(crate) fn correct(&self, tickets: &[u64], before: u64, after: u64) {
-        for (limit, &ticket) in self.0.limits.iter().zip(tickets) {
+    pub(crate) fn correct(&self, tickets: &Tickets, first: usize, before: u64, after: u64) {
+        for (at, limit) in self.0.limits.iter().enumerate() {
+            let ticket = tickets.get(first + at);
             match limit {
                 Limit::Own { account, .. } => account.correct(ticket, before, after),
                 Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.correct(ticket, before, after),

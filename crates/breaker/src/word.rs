@@ -86,6 +86,11 @@ impl Word {
     }
 
     #[inline]
+    pub(crate) fn is_open(self) -> bool {
+        self.0 & 7 == State::Open as u64
+    }
+
+    #[inline]
     pub(crate) fn generation(self) -> u64 {
         self.0 >> GENERATION_SHIFT & GENERATION_MASK
     }
@@ -99,12 +104,14 @@ impl Word {
     }
 
     /// Milliseconds from `now_ms` until the deadline; 0 when it has passed.
+    #[inline]
     pub(crate) fn remaining_ms(self, now_ms: u64) -> u64 {
         remaining_ms(self.0 >> DEADLINE_SHIFT, now_ms)
     }
 }
 
 /// Milliseconds until `deadline_ms`, both modulo 2^36; 0 when it has passed.
+#[inline]
 pub(crate) fn remaining_ms(deadline_ms: u64, now_ms: u64) -> u64 {
     let distance = deadline_ms.wrapping_sub(now_ms) & DEADLINE_MASK;
     if distance > WAIT_MS_MAX { 0 } else { distance }

@@ -147,6 +147,9 @@ fn unknown_is_refused_unless_somebody_said_otherwise() {
     assert_eq!(free.unwrap_err().field, "assumed_nano");
 }
 
+/// More than a permit keeps of it without an allocation.
+const TICKET: u64 = 7 << 40 | 3;
+
 /// A ledger elsewhere, which may be out of reach.
 struct Remote {
     is_up: std::sync::atomic::AtomicBool,
@@ -158,7 +161,7 @@ impl Ledger for Remote {
         if !self.is_up.load(Ordering::Relaxed) {
             return Err(LedgerError::Unavailable);
         }
-        self.standing.lock().unwrap().reserve(amount_nano).map(|()| 7).map_err(LedgerError::Short)
+        self.standing.lock().unwrap().reserve(amount_nano).map(|()| TICKET).map_err(LedgerError::Short)
     }
 
     fn extend(&self, _: u64, amount_nano: u64) {
@@ -166,7 +169,7 @@ impl Ledger for Remote {
     }
 
     fn settle(&self, ticket: u64, held_nano: u64, actual_nano: u64) {
-        assert_eq!(ticket, 7);
+        assert_eq!(ticket, TICKET);
         self.standing.lock().unwrap().settle(held_nano, actual_nano);
     }
 

@@ -44,6 +44,35 @@ struct Setting {
     open_ms_max: u64,
     factor: f64,
     limit: u64,
+    period: Period,
+    /// Whether another scope, whose limit is never reached, pays as well.
+    pays_twice: bool,
+    /// How far the bounds of the present are from it, in milliseconds.
+    early_ms: u64,
+    late_ms: u64,
+}
+
+/// A clock that tells its bounds of the present apart from it.
+#[derive(Debug)]
+struct RoughClock {
+    exact: Arc<ManualClock>,
+    early_ns: u64,
+    late_ns: u64,
+}
+
+impl Clock for RoughClock {
+    fn monotonic_ns(&self) -> u64 {
+        self.exact.monotonic_ns()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.exact.wall_ms()
+    }
+
+    fn monotonic_bounds_ns(&self) -> (u64, u64) {
+        let now_ns = self.exact.monotonic_ns();
+        (now_ns.saturating_sub(self.early_ns), now_ns + self.late_ns)
+    }
 }
 
 fn percent() -> impl Strategy<Value = f64> {
@@ -61,8 +90,10 @@ fn setting() -> impl Strategy<Value = Setting> {
     let health = (prop::option::of(percent()), prop::option::of(percent()), prop::option::of(1..5_u64));
     let probing = (1..4_usize, 1..40_u64, prop::option::of(1..60_u64));
     let opening = (1..30_u64, 1..5_u64, prop_oneof![Just(1.0), Just(2.0), Just(1e300)]);
-    (window, health, probing, opening, 0..300_u64).prop_map(|(window, health, probing, opening, limit)| {
-        Setting {
+    let money = (0..300_u64, prop_oneof![Just(Period::Hour), Just(Period::Lifetime)], any::<bool>());
+    let clock = (0..20_u64, 0..20_u64);
+    (window, health, probing, opening, money, clock).prop_map(
+        |(window, health, probing, opening, money, clock)| Setting {
             window: window.0,
             calls_min: window.1,
             failure: health.0,
@@ -74,9 +105,13 @@ fn setting() -> impl Strategy<Value = Setting> {
             open_ms: opening.0,
             open_ms_max: opening.0 * opening.1,
             factor: opening.2,
-            limit,
-        }
-    })
+            limit: money.0,
+            period: money.1,
+            pays_twice: money.2,
+            early_ms: clock.0,
+            late_ms: clock.1,
+        },
+    )
 }
 
 fn settlement() -> impl Strategy<Value = Settlement> {
@@ -141,6 +176,10 @@ struct Money {
     limit: u64,
     settled: u64,
     held: u64,
+}
+
+fn epoch_of(period: Period, wall: u64) -> u64 {
+    if period == Period::Lifetime { 0 } else { wall / HOUR_MS }
 }
 
 /// The breaker that is obviously right: it keeps every outcome and looks at all of them.
@@ -214,7 +253,7 @@ impl Naive {
     }
 
     fn epoch_at(&mut self, wall: u64) -> u64 {
-        let epoch = wall / HOUR_MS;
+        let epoch = epoch_of(self.setting.period, wall);
         if epoch > self.epoch {
             self.epoch = epoch;
             self.money.push_back((epoch, Money { limit: self.limit, ..Money::default() }));
@@ -396,17 +435,22 @@ fn run(setting: Setting, steps: Vec<Step>) -> Result<(), TestCaseError> {
         probe_lease: Duration::from_millis(setting.lease_ms),
         half_open_max: setting.half_open_ms.map(Duration::from_millis),
         events_kept: 10_000,
-        clock: clock.clone(),
+        clock: Arc::new(RoughClock {
+            exact: clock.clone(),
+            early_ns: setting.early_ms * 1_000_000,
+            late_ns: setting.late_ms * 1_000_000,
+        }),
         ..Config::default()
     };
     let breaker = Breaker::new(config).unwrap();
     // Levels at the limit itself: throttling has its own tests.
-    let scope = Scope::builder("all", clock.clone())
-        .limit(Period::Hour, setting.limit)
-        .levels(100.0, 100.0)
-        .build()
-        .unwrap();
-    let scopes = [scope];
+    let scope = |period, limit| {
+        Scope::builder("all", clock.clone()).limit(period, limit).levels(100.0, 100.0).build().unwrap()
+    };
+    let mut scopes = vec![scope(setting.period, setting.limit)];
+    if setting.pays_twice {
+        scopes.push(scope(Period::Lifetime, 1 << 50));
+    }
     let mut naive = Naive {
         state: State::Closed,
         generation: 0,
@@ -415,8 +459,11 @@ fn run(setting: Setting, steps: Vec<Step>) -> Result<(), TestCaseError> {
         outcomes: Vec::new(),
         bucket: 0,
         slots: Vec::new(),
-        epoch: start / HOUR_MS,
-        money: VecDeque::from([(start / HOUR_MS, Money { limit: setting.limit, ..Money::default() })]),
+        epoch: epoch_of(setting.period, start),
+        money: VecDeque::from([(
+            epoch_of(setting.period, start),
+            Money { limit: setting.limit, ..Money::default() },
+        )]),
         limit: setting.limit,
         counted: [0; 7],
         setting,
@@ -445,6 +492,16 @@ fn run(setting: Setting, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     answer.as_ref().map(|_| ()).map_err(kind),
                     expected.as_ref().map(|_| ()).map_err(|kind| *kind)
                 );
+                if let Err(Rejected::Open { retry_after }) = &answer {
+                    // Never too soon, and later by no more than the clock was early.
+                    let (told, left) = (retry_after.as_millis() as u64, naive.deadline - now);
+                    prop_assert!(
+                        (left..=left + naive.setting.early_ms).contains(&told),
+                        "{} of {} ms",
+                        told,
+                        left
+                    );
+                }
                 if let (Ok(permit), Ok(call)) = (answer, expected) {
                     prop_assert_eq!(permit.is_probe(), call.slot.is_some());
                     calls.push((number, call, permit));
@@ -525,7 +582,7 @@ fn run(setting: Setting, steps: Vec<Step>) -> Result<(), TestCaseError> {
     drop(calls);
     let stats = breaker.stats();
     prop_assert_eq!((stats.outstanding, stats.held_nano), (0, 0));
-    prop_assert!(scopes[0].is_at_rest());
+    prop_assert!(scopes.iter().all(Scope::is_at_rest));
     let mut at = State::Closed;
     let mut edges = 0;
     for (event, number) in breaker.events_since(0).iter().zip(1..) {

@@ -1,11 +1,13 @@
 //! Guarded calls of this project's breaker beside recloser, failsafe and tower-resilience.
 //!
-//! `breaker [--rounds N] [--calls N]`: each guards a closure that succeeds and does next to nothing, the circuit closed; then refuses one, the circuit
+//! `breaker [--rounds N] [--calls N] [--only healthy|refused|budgets]`: each guards a closure that succeeds and does next to nothing, the circuit closed; then refuses one, the circuit
 //! open. On one thread, and on two that share one breaker. Rounds of all alternate, so that a slow moment of the machine hits
-//! all alike; told is the median of each one's time a call, and of the rounds' own ratios to the fastest peer with their range.
+//! all alike; told is the median of each one's time a call, and of the rounds' own ratios to the fastest peer with their range. What awaiting and what a
+//! budget take more is told as the median of the rounds' own differences.
 
 use std::hint::black_box;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -18,23 +20,35 @@ use steadfast_breaker::{
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 use tower_service::Service;
 
+/// What is measured.
+const PARTS: [&str; 3] = ["healthy", "refused", "budgets"];
+
 struct Options {
     rounds: usize,
     calls: usize,
+    /// One of the parts; all without it.
+    only: Option<String>,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self { rounds: 15, calls: 200_000 };
+        let mut options = Self { rounds: 15, calls: 200_000, only: None };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
-            let value = arguments.next().and_then(|value| value.parse::<usize>().ok());
+            let value = arguments.next();
+            if name == "--only" {
+                let part = value.filter(|part| PARTS.contains(&part.as_str()));
+                let part = part.ok_or_else(|| format!("--only needs one of {}", PARTS.join(", ")))?;
+                options.only = Some(part.clone());
+                continue;
+            }
+            let value = value.and_then(|value| value.parse::<usize>().ok());
             let value =
                 value.filter(|value| *value > 0).ok_or_else(|| format!("{name} needs a number above 0"))?;
             match name.as_str() {
                 "--rounds" => options.rounds = value,
                 "--calls" => options.calls = value,
-                _ => return Err(format!("unknown option {name}: --rounds N, --calls N")),
+                _ => return Err(format!("unknown option {name}: --rounds N, --calls N, --only PART")),
             }
         }
         Ok(options)
@@ -85,15 +99,35 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs all contestants in alternating rounds. `ours` and `peers` are places in them: told are the ratios of those to the fastest peer.
-fn compete(
-    title: &str,
-    contestants: &[Contestant],
-    ours: &[usize],
-    peers: &[usize],
-    threads: usize,
-    options: &Options,
-) {
+/// By how much one contestant is slower than another, in nanoseconds a call.
+struct Excess {
+    name: &'static str,
+    of: usize,
+    over: usize,
+    /// The same two for something that does nothing, whose difference is the bench's own.
+    less: Option<(usize, usize)>,
+}
+
+impl Excess {
+    /// In the round whose `times` these are.
+    fn in_round(&self, times: &[Vec<f64>], round: usize) -> f64 {
+        let between = |of: usize, over: usize| times[of][round] - times[over][round];
+        between(self.of, self.over) - self.less.map_or(0.0, |(of, over)| between(of, over))
+    }
+}
+
+/// Those that compete. `ours` and `peers` are places: told are the ratios of those to the fastest peer.
+struct Field {
+    title: &'static str,
+    contestants: Vec<Contestant>,
+    ours: &'static [usize],
+    peers: &'static [usize],
+    excesses: Vec<Excess>,
+}
+
+/// Runs all contestants in alternating rounds. Ratios and differences are taken within each round.
+fn compete(field: &Field, threads: usize, options: &Options) {
+    let Field { title, contestants, ours, peers, excesses } = field;
     for contestant in contestants {
         time(contestant, threads, options.calls / 10 + 1);
     }
@@ -116,11 +150,16 @@ fn compete(
             sorted[sorted.len() - 1]
         );
     }
+    for excess in excesses {
+        let mut all: Vec<f64> = (0..options.rounds).map(|round| excess.in_round(&times, round)).collect();
+        let middle = median(&mut all);
+        println!("  {}: {middle:+.1} ({:+.1} to {:+.1})", excess.name, all[0], all[all.len() - 1]);
+    }
     if peers.is_empty() {
         return;
     }
     let fastest = |round: usize| peers.iter().map(|&peer| times[peer][round]).fold(f64::MAX, f64::min);
-    for &at in ours {
+    for &at in *ours {
         let mut ratios: Vec<f64> =
             (0..options.rounds).map(|round| times[at][round] / fastest(round)).collect();
         let middle = median(&mut ratios);
@@ -187,7 +226,7 @@ impl Service<u64> for Work {
     }
 }
 
-fn healthy() -> Result<Vec<Contestant>, String> {
+fn healthy() -> Result<Field, String> {
     use tower_layer_of::layer;
     let ours = breaker()?;
     let ours_async = breaker()?;
@@ -207,10 +246,15 @@ fn healthy() -> Result<Vec<Contestant>, String> {
         .build();
     let default = failsafe::Config::new().build();
     let tower = layer(&tower_layer()?, Work);
-    Ok(vec![
+    let contestants = vec![
         contestant("bare closure", |calls| {
             for n in 0..calls as u64 {
                 let _ = black_box(work(n));
+            }
+        }),
+        contestant("bare future", |calls| {
+            for n in 0..calls as u64 {
+                let _ = black_box(at_once(async { std::future::ready(work(n)).await }));
             }
         }),
         contestant("ours", move |calls| {
@@ -224,9 +268,10 @@ fn healthy() -> Result<Vec<Contestant>, String> {
             }
         }),
         contestant("ours, permit", move |calls| {
+            let request = Request::default();
             for n in 0..calls as u64 {
-                if let Ok(permit) = ours_permit.try_acquire(&Request::default()) {
-                    black_box(permit.settle(Outcome::of(&work(n)), Settlement::Unknown));
+                if let Ok(permit) = ours_permit.try_acquire(&request) {
+                    black_box(permit.settle(Outcome::of(&work(n)), Settlement::Unknown).cost_nano);
                 }
             }
         }),
@@ -259,7 +304,16 @@ fn healthy() -> Result<Vec<Contestant>, String> {
                 }
             });
         }),
-    ])
+    ];
+    let ours_of_async = Excess { name: "awaited, ours of it", of: 3, over: 2, less: Some((1, 0)) };
+    let all_of_async = Excess { name: "awaited, the bench's polling included", less: None, ..ours_of_async };
+    Ok(Field {
+        title: "healthy",
+        contestants,
+        ours: &[2, 3, 4],
+        peers: &[6, 7, 8, 9],
+        excesses: vec![all_of_async, ours_of_async],
+    })
 }
 
 /// `Layer::layer` without the crate that has the trait.
@@ -275,7 +329,7 @@ mod tower_layer_of {
     }
 }
 
-fn refusing() -> Result<Vec<Contestant>, String> {
+fn refusing() -> Result<Field, String> {
     let ours = breaker()?;
     ours.set_state(State::Open);
     let cached = Breaker::new(Config {
@@ -299,7 +353,7 @@ fn refusing() -> Result<Vec<Contestant>, String> {
     if !refused {
         return Err("a peer that should be open isn't".to_owned());
     }
-    Ok(vec![
+    let contestants = vec![
         contestant("ours", move |calls| {
             for n in 0..calls as u64 {
                 let _ = black_box(ours.call(|| work(n)));
@@ -320,7 +374,8 @@ fn refusing() -> Result<Vec<Contestant>, String> {
                 let _ = black_box(failsafe.call(|| work(n)));
             }
         }),
-    ])
+    ];
+    Ok(Field { title: "refused", contestants, ours: &[0, 1], peers: &[2, 3], excesses: Vec::new() })
 }
 
 /// A call that reserves 1000 nano-units, goes out, and costs 900.
@@ -331,13 +386,13 @@ fn costed(name: &'static str, scopes: Vec<Scope>, clock: Arc<dyn Clock>) -> Resu
         for n in 0..calls as u64 {
             if let Ok(mut permit) = breaker.try_acquire(&request) {
                 permit.dispatched();
-                black_box(permit.settle(Outcome::of(&work(n)), Settlement::Exact(900)));
+                black_box(permit.settle(Outcome::of(&work(n)), Settlement::Exact(900)).cost_nano);
             }
         }
     }))
 }
 
-fn budgets() -> Result<Vec<Contestant>, String> {
+fn budgets() -> Result<Field, String> {
     let system: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let cached: Arc<dyn Clock> = Arc::new(CachedClock::new(Arc::clone(&system)));
     let scope = |clock: &Arc<dyn Clock>, periods: &[Period]| {
@@ -349,14 +404,16 @@ fn budgets() -> Result<Vec<Contestant>, String> {
         builder.build().map_err(|error| error.to_string())
     };
     let permit = breaker()?;
-    Ok(vec![
+    let contestants = vec![
         contestant("permit without a budget", move |calls| {
+            let request = Request::default();
             for n in 0..calls as u64 {
-                if let Ok(permit) = permit.try_acquire(&Request::default()) {
-                    black_box(permit.settle(Outcome::of(&work(n)), Settlement::Unknown));
+                if let Ok(permit) = permit.try_acquire(&request) {
+                    black_box(permit.settle(Outcome::of(&work(n)), Settlement::Unknown).cost_nano);
                 }
             }
         }),
+        atomics_alone(),
         costed("one lifetime budget", vec![scope(&system, &[Period::Lifetime])?], Arc::clone(&system))?,
         costed("one day budget, cached clock", vec![scope(&cached, &[Period::Day])?], Arc::clone(&cached))?,
         costed("one day budget, system clock", vec![scope(&system, &[Period::Day])?], Arc::clone(&system))?,
@@ -369,16 +426,48 @@ fn budgets() -> Result<Vec<Contestant>, String> {
             ],
             cached,
         )?,
-    ])
+    ];
+    let over_permit = |name, of| Excess { name, of, over: 0, less: None };
+    let excesses = vec![
+        over_permit("one lifetime budget, more than the permit", 2),
+        over_permit("one day budget, cached clock, more than the permit", 3),
+    ];
+    Ok(Field { title: "budgets", contestants, ours: &[], peers: &[], excesses })
+}
+
+/// What no budget can do without, next to nothing else: a compare-and-swap that reserves, and two additions that settle.
+fn atomics_alone() -> Contestant {
+    let (room, settled) = (AtomicU64::new(1 << 50), AtomicU64::new(0));
+    contestant("a budget's three atomics alone", move |calls| {
+        for n in 0..calls as u64 {
+            let mut seen = room.load(Ordering::Acquire);
+            while let Some(left) = seen.checked_sub(1000) {
+                match room.compare_exchange_weak(seen, left, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => break,
+                    Err(now) => seen = now,
+                }
+            }
+            let _ = black_box(work(n));
+            room.fetch_add(100, Ordering::AcqRel);
+            settled.fetch_add(900, Ordering::AcqRel);
+        }
+    })
 }
 
 /// Measures, and prints.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
     for threads in [1, 2] {
-        compete("healthy", &healthy()?, &[1, 2, 3], &[5, 6, 7, 8], threads, &options);
-        compete("refused", &refusing()?, &[0, 1], &[2, 3], threads, &options);
-        compete("budgets", &budgets()?, &[], &[], threads, &options);
+        let is_asked = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
+        if is_asked("healthy") {
+            compete(&healthy()?, threads, &options);
+        }
+        if is_asked("refused") {
+            compete(&refusing()?, threads, &options);
+        }
+        if is_asked("budgets") {
+            compete(&budgets()?, threads, &options);
+        }
     }
     Ok(())
 }

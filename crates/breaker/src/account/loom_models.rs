@@ -46,13 +46,13 @@ fn loom_two_that_want_the_last_money_never_both_get_it() {
     model(move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let other = Arc::clone(&account);
-        let spend = |account: &Account| {
-            let epoch = account.reserve(7, 0).ok()?;
-            account.settle(epoch, 7, 7);
-            Some(epoch)
+        let spend = |account: &Account, ticket: Option<u64>| {
+            account.settle(ticket?, 7, 7);
+            ticket
         };
-        let one = thread::spawn(move || spend(&other).is_some());
-        let two = spend(&account).is_some();
+        // One goes the long way and one the short way.
+        let one = thread::spawn(move || spend(&other, other.reserve(7, 0).ok()).is_some());
+        let two = spend(&account, account.reserve_ever_below(7, 1000)).is_some();
         let one = one.join().unwrap();
         assert_ne!(one, two, "one of the two fits, and only one");
         assert_rest(&account, 0, 7);
@@ -71,7 +71,7 @@ fn loom_a_snapshot_balances_and_is_never_over_the_limit() {
         // The one that only reads is spawned: loom overlooks races with a load that comes before another's load and change.
         let look = thread::spawn(move || other.try_standing());
         let epoch = account.reserve(6, 0).unwrap();
-        account.settle(epoch, 6, 4);
+        account.settle_by(0, epoch, 6, 4);
         if let Some(standing) = look.join().unwrap() {
             assert!(standing.balances());
             assert_eq!(standing.overdraft_nano(), 0);
@@ -101,7 +101,7 @@ fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
     seen.all_of(&["true", "false"]);
 }
 
-/// A hold that cost no more than was held is settled by additions that look at nothing.
+/// A hold that cost no more than was held is settled by additions that look at nothing, or in the word of a seat.
 #[test]
 fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
     model(|| {
@@ -109,13 +109,33 @@ fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
         let first = account.reserve(3, 0).unwrap();
         let second = account.reserve(4, 0).unwrap();
         let (one, other) = (Arc::clone(&account), Arc::clone(&account));
-        let settle = thread::spawn(move || one.settle(first, 3, 1));
+        let settle = thread::spawn(move || one.settle_by(1, first, 3, 1));
         let lower = thread::spawn(move || other.set_limit(8, 0));
-        account.settle(second, 4, 2);
+        account.settle_by(0, second, 4, 2);
         settle.join().unwrap();
         lower.join().unwrap();
         assert_rest(&account, 0, 3);
         assert_eq!(account.standing(0).free_nano(), 5);
+    });
+}
+
+/// What a seat has settled is corrected in the shared word, which goes below zero for it, while others settle there and in the seat's word.
+#[test]
+fn loom_a_correction_of_what_a_seat_has_settled_loses_nothing() {
+    model(|| {
+        let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
+        for held in [3, 2, 4] {
+            account.reserve(held, 0).unwrap();
+        }
+        account.settle_by(0, 0, 3, 3);
+        let (one, other) = (Arc::clone(&account), Arc::clone(&account));
+        let correct = thread::spawn(move || one.correct(0, 3, 1));
+        let settle = thread::spawn(move || other.settle(0, 2, 2));
+        account.settle_by(0, 0, 4, 3);
+        correct.join().unwrap();
+        settle.join().unwrap();
+        assert_rest(&account, 0, 6);
+        assert_eq!(account.standing(0).free_nano(), 4);
     });
 }
 

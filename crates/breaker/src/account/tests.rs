@@ -23,7 +23,8 @@ fn spend_while(
                     let held = (worker * 7 + call) % 23;
                     if let Ok(ticket) = account.reserve(held, epoch.load(Plain::Relaxed)) {
                         let actual = actual_of(held);
-                        account.settle(ticket, held, actual);
+                        // The last worker has no word of its own.
+                        account.settle_by(worker as usize, ticket, held, actual);
                         spent.fetch_add(actual, Plain::Relaxed);
                     }
                 }
@@ -152,4 +153,28 @@ fn amounts_at_the_bounds_never_wrap() {
     assert_eq!(account.room_word.room(account.book(0).room.load(Ordering::Acquire)), -(NANO_MAX as i64) - 1);
     let nothing = Account::new(Period::Lifetime, 0, 0);
     assert!(nothing.reserve(1, 0).is_err() && nothing.reserve(0, 0).is_ok());
+}
+
+#[test]
+fn what_a_seat_has_settled_can_be_corrected_as_often_as_one_likes() {
+    let account = Account::new(Period::Lifetime, NANO_MAX, 0);
+    // Many times what a word holds goes through the seat's and is taken back.
+    for _ in 0..5000 {
+        account.reserve(NANO_MAX, 0).unwrap();
+        account.settle_by(0, 0, NANO_MAX, NANO_MAX);
+        assert_eq!((account.standing(0).settled_nano, account.standing(0).free_nano()), (NANO_MAX, 0));
+        account.correct(0, NANO_MAX, 1);
+        account.correct(0, 1, 0);
+        assert_eq!((account.standing(0).settled_nano, account.standing(0).free_nano()), (0, NANO_MAX));
+    }
+    // Costs beyond the hold come to the same, whichever word they are in.
+    let shared = Account::new(Period::Lifetime, NANO_MAX, 0);
+    for (seat, actual) in [(0, 5), (1, NANO_MAX), (2, 3), (0, NANO_MAX)] {
+        for account in [&account, &shared] {
+            account.extend(0, 5);
+        }
+        account.settle_by(seat, 0, 5, actual);
+        shared.settle(0, 5, actual);
+        assert_eq!(account.standing(0), shared.standing(0));
+    }
 }

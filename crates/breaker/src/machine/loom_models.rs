@@ -35,7 +35,7 @@ impl Seen {
 }
 
 /// Opens at the first failure, for 10 ms; one probe with a lease of 5 ms.
-fn machine(probes: usize) -> Machine {
+fn machine(probes: u32) -> Machine {
     let thresholds = Thresholds {
         window: WindowKind::Calls(1),
         calls_min: 1,
@@ -86,7 +86,7 @@ fn assert_is_path(told: &Told) {
 }
 
 /// A breaker that was opened at 0 ms.
-fn opened(probes: usize, told: &Told) -> Machine {
+fn opened(probes: u32, told: &Told) -> Machine {
     let machine = machine(probes);
     let admission = machine.admit(|| 0, tell(told)).unwrap();
     machine.record(admission, 0, FAILED, || 0, tell(told));
