@@ -1,11 +1,13 @@
 //! Bad input names what is wrong and changes nothing; memory and cardinality stay within their bounds.
 
-use steadfast_metrics::{Counter, Description, Family, Histogram, MetricsError, Registry, Shape, TextFormat};
+use steadfast_metrics::{
+    Counter, Description, Family, Histogram, MetricsError, Registry, Shape, TextFormat, Unit,
+};
 
 #[test]
 fn bad_names_say_which_and_why() {
     let registry = Registry::new();
-    for name in ["", "1st", "a-b", "a b", "é", "requests_total", "x_count", "x_bucket", &"n".repeat(257)] {
+    for name in ["", "1st", "a-b", "a b", "é", "requests_total", "x_created", "x_info", &"n".repeat(257)] {
         let refused = registry.counter(name).unwrap_err();
         assert!(
             matches!(&refused, MetricsError::IllegalName { name: found, .. } if found == name),
@@ -201,4 +203,27 @@ fn ended_threads_take_nothing_more() {
         assert_eq!(run(), once);
     }
     assert_eq!(histogram.read().count(), 84 * 1000);
+}
+
+#[test]
+fn a_name_is_refused_that_another_metric_has_as_a_sample() {
+    let registry = Registry::new();
+    let duplicate = |refused: MetricsError, name: &str| {
+        assert_eq!(refused, MetricsError::Duplicate { name: name.to_owned() });
+    };
+    // By itself such a name is a name.
+    registry.gauge("connections_count").unwrap();
+    registry.counter("size_sum").unwrap();
+    let items = || Description::new("connections", "").unit(Unit::None);
+    duplicate(registry.histogram(items()).unwrap_err(), "connections");
+    registry.histogram("connections").unwrap();
+    for ending in ["bucket", "sum", "count"] {
+        let name = format!("connections_seconds_{ending}");
+        duplicate(registry.gauge(name.as_str()).unwrap_err(), &name);
+    }
+    // A counter's sample ends with `_total`, so it is another one.
+    registry.counter("connections_seconds_sum").unwrap();
+    registry.histogram(Description::new("size", "").unit(Unit::None)).unwrap();
+    let text = registry.snapshot().render(TextFormat::OpenMetrics).to_string();
+    assert!(text.contains("\nconnections_count 0\n"), "{text}");
 }

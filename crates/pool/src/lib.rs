@@ -22,7 +22,7 @@
 //! dials of a [`Pool`] aren't: drive the runtimes that you ask from.
 //!
 //! # Features
-//! `metrics`: `PoolMetrics` and `KeyedMetrics`, the statistics in a registry of `steadfast-metrics`.
+//! `metrics`: `PoolFamilies`, the statistics of pools in a registry of `steadfast-metrics`.
 #![deny(unsafe_code)]
 #![cfg_attr(steadfast_loom, allow(dead_code, unused_imports, reason = "only the modelled kernels are built"))]
 
@@ -72,4 +72,7 @@ pub use {
     tcp::Tcp,
 };
 #[cfg(all(feature = "metrics", not(steadfast_loom)))]
-pub use {keyed::KeyedMetrics, metrics::PoolMetrics};
+pub use {
+    keyed::KeyedMetrics,
+    metrics::{PoolFamilies, PoolMetrics},
+};

@@ -198,6 +198,11 @@ impl<M: Manager> Pool<M> {
         self.shared.slots.last_failure()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn idle_min(&self) -> usize {
+        self.shared.config.idle_min
+    }
+
     /// What makes the resources.
     pub fn manager(&self) -> &M {
         &self.shared.manager

@@ -150,7 +150,7 @@ async fn dial<M: Manager>(mut place: DialPlace<M>) {
         let started = shared.now();
         let dialled = timeout(limit, shared.manager.connect()).await;
         #[cfg(feature = "metrics")]
-        if let Some(metrics) = &shared.config.metrics {
+        if let (Some(metrics), Ok(Ok(_))) = (&shared.config.metrics, &dialled) {
             metrics.connected(Duration::from_nanos(shared.now().saturating_sub(started)));
         }
         let _ = started;

@@ -17,8 +17,10 @@ const VALUE_BYTES_MAX: usize = 256;
 const SERIES_MAX: u64 = 1 << 16;
 /// The value of all labels of the series that holds what was too much.
 const OTHER: &str = "other";
-/// Endings that samples get when they are exposed.
-const RESERVED: [&str; 6] = ["_total", "_count", "_sum", "_bucket", "_created", "_info"];
+/// Endings that tell a metric's type when it is exposed.
+const RESERVED: [&str; 3] = ["_total", "_created", "_info"];
+/// What the samples of a histogram add to its name.
+const HISTOGRAM_SAMPLES: [&str; 3] = ["_bucket", "_sum", "_count"];
 
 /// Where a series' numbers are.
 #[derive(Clone)]
@@ -156,7 +158,7 @@ impl Catalog {
     fn checked(&self, kind: Kind, description: Description) -> Result<Registered, MetricsError> {
         check_name(&description.name)?;
         let (name, unit) = exposed_name(kind, &description);
-        if self.by_name.contains_key(&name) {
+        if self.is_taken(kind, &name) {
             return Err(MetricsError::Duplicate { name });
         }
         let default = if unit == Unit::Seconds { (10, 36) } else { (0, 40) };
@@ -177,6 +179,21 @@ impl Catalog {
         let (shape, series_max) = (description.shape, description.series_max);
         let (series, by_labels) = (Vec::new(), HashMap::new());
         Ok(Registered { told, shape, series_max, series, by_labels, other: None })
+    }
+
+    /// Whether a family by this name would have a sample that another one has.
+    fn is_taken(&self, kind: Kind, name: &str) -> bool {
+        if self.by_name.contains_key(name) {
+            return true;
+        }
+        let is_histogram = |name: &str| {
+            self.by_name.get(name).is_some_and(|&at| self.families[at].told.kind == Kind::Histogram)
+        };
+        let has = |other: String| self.by_name.contains_key(&other);
+        HISTOGRAM_SAMPLES.iter().any(|ending| {
+            name.strip_suffix(ending).is_some_and(is_histogram)
+                || kind == Kind::Histogram && has(format!("{name}{ending}"))
+        })
     }
 
     fn push(&mut self, family: Registered) -> usize {
@@ -241,7 +258,7 @@ fn check_name(name: &str) -> Result<(), MetricsError> {
         return refuse("it is longer than 256 bytes");
     }
     if RESERVED.iter().any(|ending| name.ends_with(ending)) {
-        return refuse("its ending is one that samples get: _total, _count, _sum, _bucket, _created, _info");
+        return refuse("its ending is one that tells a type: _total, _created, _info");
     }
     Ok(())
 }
