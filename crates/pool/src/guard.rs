@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::manager::Manager;
-use crate::shared::{Shared, nanos};
-use crate::slots::Tag;
+use crate::shared::Shared;
 
 /// A resource from a [`Pool`](crate::Pool), for as long as this lives. Dropping it gives the resource back, on any thread, with or without a runtime.
 ///
@@ -17,7 +16,7 @@ pub struct Pooled<M: Manager> {
     home: Arc<Shared<M>>,
     /// Some until it is dropped or detached.
     resource: Option<M::Resource>,
-    tag: Tag,
+    slot: u32,
     /// Whether it must not be pooled again.
     suspect: bool,
     #[cfg(feature = "metrics")]
@@ -26,13 +25,13 @@ pub struct Pooled<M: Manager> {
 
 impl<M: Manager> Pooled<M> {
     #[inline]
-    pub(crate) fn new(home: Arc<Shared<M>>, resource: M::Resource, tag: Tag, suspect: bool) -> Self {
+    pub(crate) fn new(home: Arc<Shared<M>>, resource: M::Resource, slot: u32, suspect: bool) -> Self {
         #[cfg(feature = "metrics")]
         let since = if home.config.metrics.is_some() { home.now() } else { 0 };
         Self {
             home,
             resource: Some(resource),
-            tag,
+            slot,
             suspect,
             #[cfg(feature = "metrics")]
             since,
@@ -43,7 +42,7 @@ impl<M: Manager> Pooled<M> {
     #[expect(clippy::missing_panics_doc, reason = "a guard has its resource until it is dropped or detached")]
     pub fn detach(mut self) -> M::Resource {
         let resource = self.resource.take();
-        self.home.slots.discard(self.tag.slot, true);
+        self.home.slots.discard(self.slot, true);
         resource.expect("a guard has its resource until it is dropped or detached")
     }
 
@@ -54,7 +53,7 @@ impl<M: Manager> Pooled<M> {
 
     /// How long ago the resource was made.
     pub fn age(&self) -> Duration {
-        Duration::from_nanos(self.home.now().saturating_sub(self.tag.born))
+        Duration::from_nanos(self.home.now().saturating_sub(self.home.slots.born(self.slot)))
     }
 
     /// It was looked at and is good: its use begins.
@@ -66,10 +65,10 @@ impl<M: Manager> Pooled<M> {
         }
     }
 
-    /// The resource and its tag, for who brings them back; else it is dropped.
-    pub(crate) fn take_if(mut self, kept: bool) -> Option<(M::Resource, Tag)> {
+    /// The resource and its slot, for who brings them back; else it is dropped.
+    pub(crate) fn take_if(mut self, kept: bool) -> Option<(M::Resource, u32)> {
         let resource = if kept { self.resource.take() } else { None };
-        resource.map(|resource| (resource, self.tag))
+        resource.map(|resource| (resource, self.slot))
     }
 }
 
@@ -92,21 +91,19 @@ impl<M: Manager> DerefMut for Pooled<M> {
 /// Frees a slot, whatever panics before.
 struct Free<'a, M: Manager> {
     shared: &'a Shared<M>,
-    tag: Tag,
+    slot: u32,
     /// Whether the resource was found broken.
     broke: bool,
 }
 
 impl<M: Manager> Drop for Free<'_, M> {
     fn drop(&mut self) {
-        let Self { shared, tag, broke } = *self;
+        let Self { shared, slot, broke } = *self;
         if broke {
-            let now = shared.now();
-            if now.saturating_sub(tag.born) < nanos(shared.config.backoff) {
-                return shared.slots.discard_unproven(tag.slot, now, |failures| shared.delay(failures));
-            }
+            shared.slots.discard_broken(slot, shared.now(), |failures| shared.delay(failures));
+        } else {
+            shared.slots.discard(slot, false);
         }
-        shared.slots.discard(tag.slot, false);
     }
 }
 
@@ -119,7 +116,7 @@ impl<M: Manager> Drop for Pooled<M> {
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));
         }
-        let mut free = Free { shared, tag: self.tag, broke: false };
+        let mut free = Free { shared, slot: self.slot, broke: false };
         // Declared after the slot's, so that also where `has_broken` panics the resource goes first.
         let mut resource = resource;
         let suspect = self.suspect || std::thread::panicking();
@@ -131,7 +128,7 @@ impl<M: Manager> Drop for Pooled<M> {
             return;
         }
         std::mem::forget(free);
-        shared.slots.put(resource, self.tag, &|| shared.now());
+        shared.slots.put(resource, self.slot, &|| shared.now());
     }
 }
 

@@ -95,9 +95,9 @@ impl<M: Manager> Pool<M> {
             if timeout.is_zero() {
                 return self.get_idle(at, End::Timeout).map_err(|_| self.nothing_idle(at));
             }
-            if let Some((resource, tag)) = self.shared.slots.take_at_once(at) {
+            if let Some((resource, slot)) = self.shared.slots.take_at_once(at) {
                 asking.served(None);
-                return Ok(Pooled::new(Arc::clone(&self.shared), resource, tag, false));
+                return Ok(Pooled::new(Arc::clone(&self.shared), resource, slot, false));
             }
             match poll_fn(|context| asking.poll(context)).await? {
                 Answer { resource, check: false, wait, .. } => {
@@ -125,9 +125,9 @@ impl<M: Manager> Pool<M> {
         let shared = &self.shared;
         let mut again = false;
         loop {
-            let (resource, tag) = shared.slots.request_at_once(again, otherwise, at, &|| shared.now())?;
+            let (resource, slot) = shared.slots.request_at_once(again, otherwise, at, &|| shared.now())?;
             let mut checking = Checking { shared, end: Some(End::Error) };
-            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, tag, true);
+            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, slot, true);
             if !shared.manager.has_broken(&mut pooled) {
                 checking.end(End::Ok);
                 pooled.trust();
@@ -213,19 +213,20 @@ impl<M: Manager> Pool<M> {
         let shared = &self.shared;
         let mut retained = Retained::default();
         for _ in 0..shared.slots.counts().idle {
-            let Some((resource, tag)) = shared.slots.take_oldest(retained.kept, Location::caller()) else {
+            let Some((resource, slot, dates)) = shared.slots.take_oldest(retained.kept, Location::caller())
+            else {
                 break;
             };
-            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, tag, true);
+            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, slot, true);
             let now = shared.now();
             let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
-            let kept = keep(&mut pooled, Idle { age: since(tag.born), idle: since(tag.used) });
-            let Some((resource, tag)) = pooled.take_if(kept) else {
+            let kept = keep(&mut pooled, Idle { age: since(dates.born), idle: since(dates.used) });
+            let Some((resource, slot)) = pooled.take_if(kept) else {
                 retained.dropped += 1;
                 continue;
             };
             // Otherwise somebody waited for it, or its time is over.
-            if shared.slots.put_back(retained.kept, resource, tag) {
+            if shared.slots.put_back(retained.kept, resource, slot) {
                 retained.kept += 1;
             }
         }
@@ -357,8 +358,8 @@ impl<M: Manager> Asking<'_, M> {
         let shared = self.shared;
         let starts = asked.dial.is_some() || asked.keeper_missing;
         Poll::Ready(match asked.taken {
-            Taken::Got { value, tag, check, wait } => {
-                let resource = Pooled::new(Arc::clone(self.shared), value, tag, check);
+            Taken::Got { value, slot, check, wait } => {
+                let resource = Pooled::new(Arc::clone(self.shared), value, slot, check);
                 // Without a runtime it is served all the same.
                 if starts && tokio::runtime::Handle::try_current().is_ok() {
                     let mut checking = Checking { shared, end: check.then_some(End::Error) };

@@ -54,12 +54,20 @@ pub(crate) struct Rules {
     pub(crate) proven_after: Nanos,
 }
 
-/// A slot's number with its resource's dates. It goes with the resource wherever that goes.
+/// A slot, in a cache line of its own. Its resource goes about with its number alone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tag {
-    pub(crate) slot: u32,
+#[repr(align(64))]
+struct Slot {
+    place: Place,
+    dates: Dates,
+}
+
+/// What is known of a slot's resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dates {
     pub(crate) born: Nanos,
     pub(crate) expires: Nanos,
+    /// As of its last return.
     pub(crate) used: Nanos,
 }
 
@@ -123,7 +131,7 @@ impl<T, F: Clone> Slots<T, F> {
             in_use: 0,
             connecting: 0,
             size: 0,
-            places: Vec::new(),
+            slots: Vec::new(),
             free: Vec::new(),
             queue: Queue::new(),
             next_ticket: 0,
@@ -184,20 +192,21 @@ impl<T, F: Clone> Slots<T, F> {
 
     /// The short way to an idle resource, when nothing else is to be considered: the keeper ticks, and the one used last is neither too old nor to be checked.
     #[inline]
-    pub(crate) fn take_at_once(&self, at: &'static Location<'static>) -> Option<(T, Tag)> {
+    pub(crate) fn take_at_once(&self, at: &'static Location<'static>) -> Option<(T, u32)> {
         if self.looks_busy() {
             return None;
         }
         let mut state = lock(&self.state);
         let now = state.now;
-        let (_, tag) = state.idle.last()?;
-        let plain = tag.expires > now && now.saturating_sub(tag.used) < state.rules.check_after;
+        let &(_, slot) = state.idle.last()?;
+        let dates = state.slots[slot as usize].dates;
+        let plain = dates.expires > now && now.saturating_sub(dates.used) < state.rules.check_after;
         if !plain || !state.ticking || state.tally.started.is_multiple_of(CLOCK_EVERY) {
             return None;
         }
         let taken = state.idle.pop();
-        if let Some((_, tag)) = &taken {
-            state.places[tag.slot as usize] = Place::InUse { since: now, at, cell: NONE };
+        if taken.is_some() {
+            state.slots[slot as usize].place = Place::InUse { since: now, at, cell: NONE };
             state.touched = true;
             state.in_use += 1;
             state.tally.started += 1;
@@ -229,21 +238,21 @@ impl<T, F: Clone> Slots<T, F> {
 
     /// The short way back, when nothing else is to be considered: to the first who waits, or to the idle ones.
     #[inline]
-    fn put_at_once(&self, value: T, tag: Tag) -> Result<(), (T, Tag)> {
+    fn put_at_once(&self, value: T, slot: u32) -> Result<(), (T, u32)> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        let plain = tag.expires > state.now && state.size <= state.rules.max;
+        let plain = state.slots[slot as usize].dates.expires > state.now && state.size <= state.rules.max;
         if !plain || !state.ticking || state.closed || state.dials.streak > 0 {
-            return Err((value, tag));
+            return Err((value, slot));
         }
-        state.leave_use(tag.slot);
+        state.leave_use(slot);
         state.touched = true;
-        let tag = Tag { used: state.now, ..tag };
-        let waker = match state.hand_over(value, tag) {
+        state.slots[slot as usize].dates.used = state.now;
+        let waker = match state.hand_over(value, slot) {
             Ok(waker) => waker,
-            Err((value, tag)) => {
-                state.places[tag.slot as usize] = Place::Idle;
-                state.idle.push((value, tag));
+            Err(idle) => {
+                state.slots[slot as usize].place = Place::Idle;
+                state.idle.push(idle);
                 None
             }
         };
@@ -284,15 +293,15 @@ impl<T, F: Clone> Slots<T, F> {
                 return Requested { taken, dial: None, keeper_missing: false };
             }
             let keeper_missing = state.touch(clock, after);
-            if let Some((value, tag)) = state.take_idle(at, after) {
-                let check = state.now.saturating_sub(tag.used) >= state.rules.check_after;
+            if let Some((value, slot)) = state.take_idle(at, after) {
+                let check = state.is_due_for_check(state.slots[slot as usize].dates.used);
                 state.tally.started += 1;
                 if check {
                     state.tally.waiting += 1;
                 } else {
                     state.tally.ok += 1;
                 }
-                let taken = Taken::Got { value, tag, check, wait: None };
+                let taken = Taken::Got { value, slot, check, wait: None };
                 return Requested { taken, dial: None, keeper_missing };
             }
             if timeout > 0 && patience.is_none() {
@@ -311,7 +320,7 @@ impl<T, F: Clone> Slots<T, F> {
         otherwise: End,
         at: &'static Location<'static>,
         clock: &impl Now,
-    ) -> Result<(T, Tag), Box<Counts>> {
+    ) -> Result<(T, u32), Box<Counts>> {
         self.change(|state, after| {
             if !again {
                 state.tally.started += 1;
@@ -340,8 +349,9 @@ impl<T, F: Clone> Slots<T, F> {
                 return ended(state.conclude(Grant::Closed, wait));
             }
             // Others may have become idle meanwhile: then nobody waits, and it is this one's turn.
-            if let Some((value, tag)) = state.take_idle(wait.at, after) {
-                return ended(state.conclude(Grant::Resource(value, tag), wait));
+            if let Some((value, slot)) = state.take_idle(wait.at, after) {
+                let used = state.slots[slot as usize].dates.used;
+                return ended(state.conclude(Grant::Resource(value, slot, used), wait));
             }
             let key = state.queue.enter(wait, waker);
             let dial = state.begin_dial(now);
@@ -365,12 +375,12 @@ impl<T, F: Clone> Slots<T, F> {
     pub(crate) fn look(&self, key: &mut Key, waker: &Waker) -> Looked<T, F> {
         // Nearly always it is there: whoever gave it has counted it already, so nothing is left to be done under the lock.
         let now = self.now_hint.load(Ordering::Relaxed);
-        let plain = |tag: &Tag| now.saturating_sub(tag.used) < self.check_after;
+        let plain = |used: &Nanos| now.saturating_sub(*used) < self.check_after;
         let taken = self
             .cells
-            .take_if(&mut key.claim, |grant| matches!(grant, Grant::Resource(_, tag) if plain(tag)));
-        if let Some(Grant::Resource(value, tag)) = taken {
-            return Looked::Done(Taken::Got { value, tag, check: false, wait: Some(key.wait) });
+            .take_if(&mut key.claim, |grant| matches!(grant, Grant::Resource(_, _, used) if plain(used)));
+        if let Some(Grant::Resource(value, slot, _)) = taken {
+            return Looked::Done(Taken::Got { value, slot, check: false, wait: Some(key.wait) });
         }
         self.look_with_care(key, waker)
     }
@@ -403,11 +413,11 @@ impl<T, F: Clone> Slots<T, F> {
     /// Gives up a place in the queue, also when the grant has come already: what it is goes to the next.
     pub(crate) fn cancel(&self, key: &mut Key) {
         let dropped = self.change(|state, after| match state.queue.leave(key) {
-            Ok(Grant::Resource(value, tag)) => {
+            Ok(Grant::Resource(value, slot, _)) => {
                 state.count_again();
                 state.end(End::Cancelled);
-                state.leave_use(tag.slot);
-                state.offer(value, tag, after);
+                state.leave_use(slot);
+                state.offer(value, slot, after);
                 None
             }
             Ok(grant) => {
@@ -425,22 +435,24 @@ impl<T, F: Clone> Slots<T, F> {
 
     /// A resource comes back.
     #[inline]
-    pub(crate) fn put(&self, value: T, tag: Tag, clock: &impl Now) {
-        if let Err((value, tag)) = self.put_at_once(value, tag) {
-            self.put_with_care(value, tag, clock);
+    pub(crate) fn put(&self, value: T, slot: u32, clock: &impl Now) {
+        if let Err((value, slot)) = self.put_at_once(value, slot) {
+            self.put_with_care(value, slot, clock);
         }
     }
 
     #[cold]
-    fn put_with_care(&self, value: T, tag: Tag, clock: &impl Now) {
+    fn put_with_care(&self, value: T, slot: u32, clock: &impl Now) {
         self.change(|state, after| {
             state.touch(clock, after);
-            state.leave_use(tag.slot);
-            if state.now.saturating_sub(tag.born) >= state.rules.proven_after {
+            state.leave_use(slot);
+            let now = state.now;
+            let dates = &mut state.slots[slot as usize].dates;
+            dates.used = now;
+            if now.saturating_sub(dates.born) >= state.rules.proven_after {
                 state.dials.streak = 0;
             }
-            let tag = Tag { used: state.now, ..tag };
-            state.offer(value, tag, after);
+            state.offer(value, slot, after);
         });
     }
 
@@ -457,12 +469,20 @@ impl<T, F: Clone> Slots<T, F> {
         });
     }
 
-    /// A resource broke at once: as [`Self::discard`], and the back-off of a dial that failed, as `delay` says for so many in a row.
-    pub(crate) fn discard_unproven(&self, slot: u32, now: Nanos, delay: impl FnOnce(u32) -> Nanos) {
-        let streak = lock(&self.state).dials.streak.saturating_add(1);
-        let retry_at = now.saturating_add(delay(streak));
+    /// A resource was found broken: as [`Self::discard`]. If that was at once, the back-off of a dial that failed follows, as `delay` says for so many in a row.
+    pub(crate) fn discard_broken(&self, slot: u32, now: Nanos, delay: impl FnOnce(u32) -> Nanos) {
+        let streak = {
+            let state = lock(&self.state);
+            let lasted =
+                now.saturating_sub(state.slots[slot as usize].dates.born) >= state.rules.proven_after;
+            if lasted { None } else { Some(state.dials.streak.saturating_add(1)) }
+        };
+        // Random numbers need no lock.
+        let back_off = streak.map(|streak| (streak, now.saturating_add(delay(streak))));
         self.change(|state, after| {
-            state.dials.back_off(streak, retry_at);
+            if let Some((streak, retry_at)) = back_off {
+                state.dials.back_off(streak, retry_at);
+            }
             state.leave_use(slot);
             state.tally.retired += 1;
             state.vacate(slot, after);
@@ -487,7 +507,8 @@ impl<T, F: Clone> Slots<T, F> {
             state.dials.failures = 0;
             state.dials.retry_at = 0;
             after.wake_more.append(&mut state.watchers);
-            state.offer(value, Tag { slot, born: now, expires, used: now }, after);
+            state.slots[slot as usize].dates = Dates { born: now, expires, used: now };
+            state.offer(value, slot, after);
             if state.wants_dial() {
                 state.call_keeper(after);
             }
@@ -622,8 +643,8 @@ impl<T, F: Clone> Slots<T, F> {
             state.ceiling = max.max(state.size);
             let beyond = state.size.saturating_sub(max).min(state.idle.len());
             // The bottom was used longest ago.
-            for (value, tag) in state.idle.drain(..beyond).collect::<Vec<_>>() {
-                state.retire_one(value, tag, after);
+            for (value, slot) in state.idle.drain(..beyond).collect::<Vec<_>>() {
+                state.retire_one(value, slot, after);
             }
             if state.wants_dial() {
                 state.call_keeper(after);
@@ -633,24 +654,31 @@ impl<T, F: Clone> Slots<T, F> {
     }
 
     /// Takes the idle resource that was used longest ago among those from the `place`-th on.
-    pub(crate) fn take_oldest(&self, place: usize, at: &'static Location<'static>) -> Option<(T, Tag)> {
+    pub(crate) fn take_oldest(
+        &self,
+        place: usize,
+        at: &'static Location<'static>,
+    ) -> Option<(T, u32, Dates)> {
         self.change(|state, _| {
             if place >= state.idle.len() {
                 return None;
             }
-            let (value, tag) = state.idle.remove(place);
-            state.places[tag.slot as usize] = Place::InUse { since: state.now, at, cell: NONE };
+            let (value, slot) = state.idle.remove(place);
+            let since = state.now;
+            let Slot { place, dates } = &mut state.slots[slot as usize];
+            *place = Place::InUse { since, at, cell: NONE };
+            let dates = *dates;
             state.in_use += 1;
-            Some((value, tag))
+            Some((value, slot, dates))
         })
     }
 
     /// Puts back what was only looked at: to its place, unless somebody waits.
-    pub(crate) fn put_back(&self, place: usize, value: T, tag: Tag) -> bool {
+    pub(crate) fn put_back(&self, place: usize, value: T, slot: u32) -> bool {
         self.change(|state, after| {
-            state.leave_use(tag.slot);
+            state.leave_use(slot);
             let idle = state.idle.len();
-            state.offer(value, tag, after);
+            state.offer(value, slot, after);
             let kept = state.idle.len() > idle;
             if kept && place < idle {
                 state.idle[place..].rotate_right(1);
@@ -670,8 +698,8 @@ impl<T, F: Clone> Slots<T, F> {
             state.queue.grant_where(|_, _| true, |_| Grant::Closed, &mut after.wake_more);
             let idle = std::mem::take(&mut state.idle);
             let count = idle.len();
-            for (value, tag) in idle {
-                state.retire_one(value, tag, after);
+            for (value, slot) in idle {
+                state.retire_one(value, slot, after);
             }
             if state.keeper.alive != 0 {
                 state.call_keeper(after);
@@ -708,6 +736,11 @@ impl<T, F: Clone> Slots<T, F> {
 
     pub(crate) fn counts(&self) -> Counts {
         lock(&self.state).counts()
+    }
+
+    /// When the resource of a slot that is in use was made.
+    pub(crate) fn born(&self, slot: u32) -> Nanos {
+        lock(&self.state).slots[slot as usize].dates.born
     }
 
     pub(crate) fn holders(&self, now: Nanos) -> Vec<Held> {

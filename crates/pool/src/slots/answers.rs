@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use super::{Key, Nanos, Tag, Wait};
+use super::{Key, Nanos, Wait};
 
 /// Who has had a resource, since when.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,8 @@ pub(crate) struct Expired<F> {
 
 /// What a waiter gets.
 pub(crate) enum Grant<T, F> {
-    Resource(T, Tag),
+    /// With its slot, and when it was last used.
+    Resource(T, u32, Nanos),
     Failed(F),
     TimedOut(Box<Expired<F>>),
     Closed,
@@ -37,7 +38,7 @@ pub(crate) enum Taken<T, F> {
     /// The request was counted as ok. With `check`, it still waits, for the shell's check.
     Got {
         value: T,
-        tag: Tag,
+        slot: u32,
         check: bool,
         wait: Option<Wait>,
     },

@@ -66,14 +66,14 @@ fn here() -> &'static Location<'static> {
 fn filled(max: usize, count: u32) -> Arc<Model> {
     let slots = slots(max);
     let taken: Vec<_> = (0..count).map(|_| take_by_dial(&slots)).collect();
-    for (value, tag) in taken {
-        slots.put(value, tag, &|| 0);
+    for (value, slot) in taken {
+        slots.put(value, slot, &|| 0);
     }
     slots
 }
 
 /// A resource for which a dial was made; its value is the slot's number.
-fn take_by_dial(slots: &Model) -> (u32, Tag) {
+fn take_by_dial(slots: &Model) -> (u32, u32) {
     let (mut key, dial) = queue(slots);
     let slot = dial.expect("there is room");
     slots.dialled(slot, slot, Nanos::MAX, 0);
@@ -94,9 +94,9 @@ fn queue_until(slots: &Model, timeout: Nanos) -> (Key, Option<u32>) {
 }
 
 /// What a place in the queue came to, if anything.
-fn granted(slots: &Model, key: &mut Key) -> Option<(u32, Tag)> {
+fn granted(slots: &Model, key: &mut Key) -> Option<(u32, u32)> {
     match slots.look(key, Waker::noop()) {
-        Looked::Done(Taken::Got { value, tag, .. }) => Some((value, tag)),
+        Looked::Done(Taken::Got { value, slot, .. }) => Some((value, slot)),
         Looked::Done(_) | Looked::Waiting { .. } => None,
     }
 }
@@ -134,7 +134,7 @@ impl Get<'_> {
 
 impl Future for Get<'_> {
     /// A resource and whether it was waited for, or `None` from a closed pool.
-    type Output = Option<(u32, Tag, bool)>;
+    type Output = Option<(u32, u32, bool)>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = context.waker();
@@ -151,8 +151,8 @@ impl Future for Get<'_> {
                     None
                 }
             }
-        } else if let Some((value, tag)) = self.slots.take_at_once(here()) {
-            return Poll::Ready(Some((value, tag, false)));
+        } else if let Some((value, slot)) = self.slots.take_at_once(here()) {
+            return Poll::Ready(Some((value, slot, false)));
         } else if let Ok(key) = self.slots.wait_at_once((waker.clone(), 0), Nanos::MAX - 1, here()) {
             self.key = Some(key);
             self.waited = true;
@@ -173,7 +173,7 @@ impl Future for Get<'_> {
             }
         };
         match taken {
-            Some(Taken::Got { value, tag, .. }) => return Poll::Ready(Some((value, tag, self.waited))),
+            Some(Taken::Got { value, slot, .. }) => return Poll::Ready(Some((value, slot, self.waited))),
             Some(_) => return Poll::Ready(None),
             None => {}
         }
@@ -228,11 +228,11 @@ fn loom_three_threads_share_two_slots() {
         tick(&slots);
         let owners = Owners::default();
         let work = |slots: Arc<Model>, owners: Owners, seen: Seen| {
-            let (value, tag, waited) = block_on(get(&slots)).expect("nobody closes");
+            let (value, slot, waited) = block_on(get(&slots)).expect("nobody closes");
             owners.enter(value, 2);
             seen.note(if waited { "waited" } else { "at once" });
             owners.leave(value);
-            slots.put(value, tag, &|| 0);
+            slots.put(value, slot, &|| 0);
         };
         let spawn = || {
             let (slots, owners, seen) = (Arc::clone(&slots), owners.clone(), noted.clone());
@@ -256,14 +256,14 @@ fn loom_dials_fill_the_pool_and_no_further() {
         let slots = slots(1);
         let owners = Owners::default();
         let work = |slots: Arc<Model>, owners: Owners| {
-            let (value, tag, _) = block_on(get(&slots)).expect("nobody closes");
+            let (value, slot, _) = block_on(get(&slots)).expect("nobody closes");
             owners.enter(value, 1);
             owners.leave(value);
             // The first one is broken: its room must be noticed by whoever waits.
             if slots.counts().tally.dials == 1 {
-                slots.discard(tag.slot, false);
+                slots.discard(slot, false);
             } else {
-                slots.put(value, tag, &|| 0);
+                slots.put(value, slot, &|| 0);
             }
         };
         let (others, owned) = (Arc::clone(&slots), owners.clone());
@@ -283,11 +283,11 @@ fn loom_a_newcomer_overtakes_nobody() {
     let noted = seen.clone();
     model(3, move || {
         let slots = slots(1);
-        let (value, tag) = take_by_dial(&slots);
+        let (value, slot) = take_by_dial(&slots);
         let (mut first, _) = queue(&slots);
         tick(&slots);
         let others = Arc::clone(&slots);
-        let back = thread::spawn(move || others.put(value, tag, &|| 0));
+        let back = thread::spawn(move || others.put(value, slot, &|| 0));
         assert!(slots.take_at_once(here()).is_none(), "P4: the newcomer took what another waited for");
         let asked = slots.request(&mut Some((Waker::noop().clone(), 0)), Nanos::MAX, here(), &|| 0);
         let Taken::Queued(mut second) = asked.taken else {
@@ -296,11 +296,12 @@ fn loom_a_newcomer_overtakes_nobody() {
         let early = granted(&slots, &mut first);
         noted.note(if early.is_some() { "back already" } else { "not back yet" });
         back.join().unwrap();
-        let (value, tag) = early.or_else(|| granted(&slots, &mut first)).expect("P4: the first one is first");
+        let (value, slot) =
+            early.or_else(|| granted(&slots, &mut first)).expect("P4: the first one is first");
         assert!(granted(&slots, &mut second).is_none());
-        slots.put(value, tag, &|| 0);
-        let (value, tag) = granted(&slots, &mut second).expect("P4: then the second one");
-        slots.put(value, tag, &|| 0);
+        slots.put(value, slot, &|| 0);
+        let (value, slot) = granted(&slots, &mut second).expect("P4: then the second one");
+        slots.put(value, slot, &|| 0);
         assert_at_rest(&slots, 1);
     });
     seen.all_of(&["back already", "not back yet"]);
@@ -312,11 +313,11 @@ fn loom_who_gives_up_passes_it_on() {
     let noted = seen.clone();
     model(3, move || {
         let slots = slots(1);
-        let (value, tag) = take_by_dial(&slots);
+        let (value, slot) = take_by_dial(&slots);
         let (mut first, _) = queue(&slots);
         tick(&slots);
         let others = Arc::clone(&slots);
-        let back = thread::spawn(move || others.put(value, tag, &|| 0));
+        let back = thread::spawn(move || others.put(value, slot, &|| 0));
         let (others, seen) = (Arc::clone(&slots), noted.clone());
         let gives_up = thread::spawn(move || {
             let before = others.counts();
@@ -324,8 +325,8 @@ fn loom_who_gives_up_passes_it_on() {
             others.cancel(&mut first);
             assert!(others.counts().tally.ok >= before.tally.ok, "P8: a count of what ended has fallen");
         });
-        let (value, tag, _) = block_on(get(&slots)).expect("nobody closes");
-        slots.put(value, tag, &|| 0);
+        let (value, slot, _) = block_on(get(&slots)).expect("nobody closes");
+        slots.put(value, slot, &|| 0);
         back.join().unwrap();
         gives_up.join().unwrap();
         assert_at_rest(&slots, 1);
@@ -340,18 +341,18 @@ fn loom_room_is_noticed_without_a_runtime() {
     let noted = seen.clone();
     model(2, move || {
         let slots = slots(1);
-        let (_, tag) = take_by_dial(&slots);
+        let (_, slot) = take_by_dial(&slots);
         let others = Arc::clone(&slots);
         // A guard that is dropped outside of any runtime, its resource broken or detached.
-        let dropped = thread::spawn(move || others.discard(tag.slot, false));
+        let dropped = thread::spawn(move || others.discard(slot, false));
         let others = Arc::clone(&slots);
         let also = thread::spawn(move || {
-            let (value, tag, waited) = block_on(get(&others)).expect("nobody closes");
-            others.put(value, tag, &|| 0);
+            let (value, slot, waited) = block_on(get(&others)).expect("nobody closes");
+            others.put(value, slot, &|| 0);
             waited
         });
-        let (value, tag, waited) = block_on(get(&slots)).expect("nobody closes");
-        slots.put(value, tag, &|| 0);
+        let (value, slot, waited) = block_on(get(&slots)).expect("nobody closes");
+        slots.put(value, slot, &|| 0);
         dropped.join().unwrap();
         noted.note(format!("{waited} {}", also.join().unwrap()));
         assert_at_rest(&slots, 1);
@@ -375,8 +376,8 @@ fn loom_a_dial_survives_who_asked_for_it() {
             seen.note(if others.counts().connecting == 0 { "dialled" } else { "dialling" });
             others.cancel(&mut asker);
         });
-        let (value, tag, _) = block_on(get(&slots)).expect("nobody closes");
-        slots.put(value, tag, &|| 0);
+        let (value, slot, _) = block_on(get(&slots)).expect("nobody closes");
+        slots.put(value, slot, &|| 0);
         dialler.join().unwrap();
         gives_up.join().unwrap();
         let counts = slots.counts();
@@ -394,7 +395,7 @@ fn loom_a_failed_dial_gives_its_room_back() {
         let slot = dial.expect("there is room");
         let others = Arc::clone(&slots);
         let dialler = thread::spawn(move || others.dial_failed(slot, "refused", true, 0, |_| 0));
-        let (value, tag, _) = {
+        let (value, slot, _) = {
             // The asker gives up at any moment; another one waits and must get a dial of its own.
             let others = Arc::clone(&slots);
             let gives_up = thread::spawn(move || others.cancel(&mut asker));
@@ -402,7 +403,7 @@ fn loom_a_failed_dial_gives_its_room_back() {
             gives_up.join().unwrap();
             got
         };
-        slots.put(value, tag, &|| 0);
+        slots.put(value, slot, &|| 0);
         dialler.join().unwrap();
         assert_at_rest(&slots, 1);
         assert_eq!((slots.counts().tally.dials, slots.counts().tally.dial_failures), (2, 1));
@@ -415,16 +416,16 @@ fn loom_a_deadline_and_a_grant_are_never_both() {
     let noted = seen.clone();
     model(3, move || {
         let slots = slots(1);
-        let (value, tag) = take_by_dial(&slots);
+        let (value, slot) = take_by_dial(&slots);
         let keeper = slots.keeper_needed(0).expect("there is none");
         let (mut waiter, _) = queue_until(&slots, 10);
         let others = Arc::clone(&slots);
-        let back = thread::spawn(move || others.put(value, tag, &|| 0));
+        let back = thread::spawn(move || others.put(value, slot, &|| 0));
         slots.tend(keeper, 10);
         match slots.look(&mut waiter, Waker::noop()) {
-            Looked::Done(Taken::Got { value, tag, .. }) => {
+            Looked::Done(Taken::Got { value, slot, .. }) => {
                 noted.note("granted");
-                slots.put(value, tag, &|| 0);
+                slots.put(value, slot, &|| 0);
             }
             Looked::Done(Taken::Ended(Grant::TimedOut(told))) => {
                 noted.note("timed out");
@@ -445,13 +446,13 @@ fn loom_a_closed_pool_drains() {
     model(2, move || {
         let slots = filled(2, 1);
         let others = Arc::clone(&slots);
-        let (value, tag, _) = block_on(get(&slots)).expect("nobody has closed");
-        let late = thread::spawn(move || others.put(value, tag, &|| 0));
+        let (value, slot, _) = block_on(get(&slots)).expect("nobody has closed");
+        let late = thread::spawn(move || others.put(value, slot, &|| 0));
         let (others, seen) = (Arc::clone(&slots), noted.clone());
         let asks = thread::spawn(move || match block_on(get(&others)) {
-            Some((value, tag, _)) => {
+            Some((value, slot, _)) => {
                 seen.note("got");
-                others.put(value, tag, &|| 0);
+                others.put(value, slot, &|| 0);
             }
             None => seen.note("closed"),
         });

@@ -5,8 +5,8 @@ use std::task::Waker;
 
 use super::queue::{Granted, Key, NONE, Queue, Wait};
 use super::{
-    CLOCK_EVERY, Counts, End, Expired, Grant, HOLDERS_TOLD, Held, KEEPER_LATE, Nanos, Now, Place, Requested,
-    Rules, TICK, Tag, Taken, Tally,
+    CLOCK_EVERY, Counts, Dates, End, Expired, Grant, HOLDERS_TOLD, Held, KEEPER_LATE, Nanos, Now, Place,
+    Requested, Rules, Slot, TICK, Taken, Tally,
 };
 
 /// What is left to do when the lock has been let go.
@@ -83,12 +83,13 @@ pub(super) struct State<T, F> {
     pub(super) next_ticket: u64,
     pub(super) queue: Queue<Grant<T, F>>,
     pub(super) tally: Tally,
-    pub(super) idle: Vec<(T, Tag)>,
+    /// With their slots.
+    pub(super) idle: Vec<(T, u32)>,
     // From here on what is hardly written while nothing is dialled.
     pub(super) rules: Rules,
     pub(super) size: usize,
     pub(super) connecting: usize,
-    pub(super) places: Vec<Place>,
+    pub(super) slots: Vec<Slot>,
     pub(super) free: Vec<u32>,
     pub(super) dials: Dials<F>,
     pub(super) keeper: Keeper,
@@ -150,10 +151,10 @@ impl<T, F: Clone> State<T, F> {
             return None;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::Free);
-            (self.places.len() - 1) as u32
+            self.slots.push(Slot { place: Place::Free, dates: Dates { born: 0, expires: 0, used: 0 } });
+            (self.slots.len() - 1) as u32
         });
-        let place = &mut self.places[slot as usize];
+        let place = &mut self.slots[slot as usize].place;
         assert!(matches!(place, Place::Free), "slot {slot} is {place:?} and can't be dialled for");
         *place = Place::Connecting;
         if self.connecting == 0 {
@@ -174,7 +175,7 @@ impl<T, F: Clone> State<T, F> {
 
     /// A slot whose resource is gone. Whoever waits for room hears of it.
     pub(super) fn vacate(&mut self, slot: u32, after: &mut After<T>) {
-        self.places[slot as usize] = Place::Free;
+        self.slots[slot as usize].place = Place::Free;
         self.free.push(slot);
         self.size -= 1;
         self.ceiling = self.rules.max.max(self.size);
@@ -200,30 +201,32 @@ impl<T, F: Clone> State<T, F> {
     }
 
     /// A resource that is nobody's and goes. Its slot becomes free when it is gone.
-    pub(super) fn retire_one(&mut self, value: T, tag: Tag, after: &mut After<T>) {
+    pub(super) fn retire_one(&mut self, value: T, slot: u32, after: &mut After<T>) {
         self.tally.retired += 1;
         self.in_use += 1;
-        self.places[tag.slot as usize] = Place::Closing;
-        after.doom(value, tag.slot);
+        self.slots[slot as usize].place = Place::Closing;
+        after.doom(value, slot);
     }
 
     /// A resource that is nobody's: to the first who waits, else to the idle ones, unless its time is over.
     #[inline]
-    pub(super) fn offer(&mut self, value: T, tag: Tag, after: &mut After<T>) {
-        if self.closed || tag.expires <= self.now || self.size > self.rules.max {
-            self.retire_one(value, tag, after);
+    pub(super) fn offer(&mut self, value: T, slot: u32, after: &mut After<T>) {
+        let expires = self.slots[slot as usize].dates.expires;
+        if self.closed || expires <= self.now || self.size > self.rules.max {
+            self.retire_one(value, slot, after);
             return;
         }
-        match self.hand_over(value, tag) {
+        match self.hand_over(value, slot) {
             Ok(waker) => after.wake(waker),
-            Err((value, tag)) => self.lay_aside(value, tag, after),
+            Err((value, slot)) => self.lay_aside(value, slot, after),
         }
     }
 
-    fn lay_aside(&mut self, value: T, tag: Tag, after: &mut After<T>) {
-        self.places[tag.slot as usize] = Place::Idle;
-        let goes = tag.expires.min(tag.used.saturating_add(self.rules.idle_timeout));
-        self.idle.push((value, tag));
+    fn lay_aside(&mut self, value: T, slot: u32, after: &mut After<T>) {
+        let Slot { place, dates } = &mut self.slots[slot as usize];
+        *place = Place::Idle;
+        let goes = dates.expires.min(dates.used.saturating_add(self.rules.idle_timeout));
+        self.idle.push((value, slot));
         // What comes by a dial for which nobody waits any more may be the first to go.
         if self.keeper.alive != 0 && goes < self.keeper.next {
             self.call_keeper(after);
@@ -233,16 +236,17 @@ impl<T, F: Clone> State<T, F> {
     /// A resource that is nobody's, to the first who waits; back if nobody does. The request counts as ok from here on, so that it can be taken without the lock;
     /// see [`Self::count_again`] and [`Self::counts`].
     #[inline]
-    pub(super) fn hand_over(&mut self, value: T, tag: Tag) -> Result<Option<Waker>, (T, Tag)> {
-        match self.queue.grant_first(Grant::Resource(value, tag)) {
+    pub(super) fn hand_over(&mut self, value: T, slot: u32) -> Result<Option<Waker>, (T, u32)> {
+        let used = self.slots[slot as usize].dates.used;
+        match self.queue.grant_first(Grant::Resource(value, slot, used)) {
             Ok(Granted { at, waker, cell }) => {
-                self.places[tag.slot as usize] = Place::InUse { since: self.now, at, cell };
+                self.slots[slot as usize].place = Place::InUse { since: self.now, at, cell };
                 self.in_use += 1;
                 self.tally.waiting -= 1;
                 self.tally.ok += 1;
                 Ok(waker)
             }
-            Err(Grant::Resource(value, tag)) => Err((value, tag)),
+            Err(Grant::Resource(value, slot, _)) => Err((value, slot)),
             Err(_) => unreachable!("it comes back as it was"),
         }
     }
@@ -259,22 +263,22 @@ impl<T, F: Clone> State<T, F> {
         &mut self,
         at: &'static Location<'static>,
         after: &mut After<T>,
-    ) -> Option<(T, Tag)> {
-        while let Some((value, tag)) = self.idle.pop() {
-            if tag.expires <= self.now {
-                self.retire_one(value, tag, after);
+    ) -> Option<(T, u32)> {
+        while let Some((value, slot)) = self.idle.pop() {
+            if self.slots[slot as usize].dates.expires <= self.now {
+                self.retire_one(value, slot, after);
                 continue;
             }
-            self.places[tag.slot as usize] = Place::InUse { since: self.now, at, cell: NONE };
+            self.slots[slot as usize].place = Place::InUse { since: self.now, at, cell: NONE };
             self.in_use += 1;
-            return Some((value, tag));
+            return Some((value, slot));
         }
         None
     }
 
     #[inline]
     pub(super) fn leave_use(&mut self, slot: u32) {
-        match self.places[slot as usize] {
+        match self.slots[slot as usize].place {
             Place::InUse { cell: NONE, .. } | Place::Closing => {}
             Place::InUse { cell, .. } => self.queue.reuse(cell),
             place => panic!("slot {slot} came back and was {place:?}"),
@@ -294,8 +298,11 @@ impl<T, F: Clone> State<T, F> {
 
     /// What was handed over and isn't taken yet is told as waiting: so `ok` never falls, also if that request gives up.
     pub(super) fn counts(&self) -> Counts {
-        let is_untaken = |place: &&Place| matches!(place, Place::InUse { cell, .. } if *cell != NONE && self.queue.is_full(*cell));
-        let untaken = self.places.iter().filter(is_untaken).count() as u64;
+        let is_untaken = |slot: &&Slot| match slot.place {
+            Place::InUse { cell, .. } => cell != NONE && self.queue.is_full(cell),
+            _ => false,
+        };
+        let untaken = self.slots.iter().filter(is_untaken).count() as u64;
         let Tally { ok, waiting, .. } = self.tally;
         let tally = Tally { ok: ok - untaken, waiting: waiting + untaken, ..self.tally };
         Counts {
@@ -312,11 +319,11 @@ impl<T, F: Clone> State<T, F> {
 
     /// Those who have held a resource longest, the longest first.
     pub(super) fn holders(&self, now: Nanos) -> Vec<Held> {
-        let held = |place: &Place| match *place {
+        let held = |slot: &Slot| match slot.place {
             Place::InUse { since, at, .. } => Some(Held { held: now.saturating_sub(since), at }),
             _ => None,
         };
-        let mut all: Vec<Held> = self.places.iter().filter_map(held).collect();
+        let mut all: Vec<Held> = self.slots.iter().filter_map(held).collect();
         all.sort_by_key(|holder| std::cmp::Reverse(holder.held));
         all.truncate(HOLDERS_TOLD);
         all
@@ -447,16 +454,22 @@ impl<T, F: Clone> State<T, F> {
         self.conclude(grant, wait)
     }
 
+    /// Whether what was used at that time is to be checked.
+    #[inline]
+    pub(super) fn is_due_for_check(&self, used: Nanos) -> bool {
+        self.now.saturating_sub(used) >= self.rules.check_after
+    }
+
     /// What a grant means for who asked.
     pub(super) fn conclude(&mut self, grant: Grant<T, F>, wait: Wait) -> Taken<T, F> {
         match grant {
-            Grant::Resource(value, tag) => {
+            Grant::Resource(value, slot, used) => {
                 // What was put aside longer ago than that was idle; it can't have been handed over without a look.
-                let check = self.now.saturating_sub(tag.used) >= self.rules.check_after;
+                let check = self.is_due_for_check(used);
                 if !check {
                     self.end(End::Ok);
                 }
-                return Taken::Got { value, tag, check, wait: Some(wait) };
+                return Taken::Got { value, slot, check, wait: Some(wait) };
             }
             Grant::Failed(_) | Grant::Closed => self.end(End::Error),
             Grant::TimedOut(_) => self.end(End::Timeout),
@@ -476,18 +489,20 @@ impl<T, F: Clone> State<T, F> {
     pub(super) fn retire_idle(&mut self, now: Nanos, after: &mut After<T>) {
         let mut spare = self.idle.len().saturating_sub(self.rules.idle_min);
         let timeout = self.rules.idle_timeout;
-        let mut is_over = |tag: &Tag| {
-            if tag.expires <= now {
+        let slots = &self.slots;
+        let mut is_over = |slot: u32| {
+            let Dates { expires, used, .. } = slots[slot as usize].dates;
+            if expires <= now {
                 spare = spare.saturating_sub(1);
                 return true;
             }
-            let idled = spare > 0 && tag.used.saturating_add(timeout) <= now;
+            let idled = spare > 0 && used.saturating_add(timeout) <= now;
             spare -= usize::from(idled);
             idled
         };
-        let over: Vec<(T, Tag)> = self.idle.extract_if(.., |(_, tag)| is_over(tag)).collect();
-        for (value, tag) in over {
-            self.retire_one(value, tag, after);
+        let over: Vec<(T, u32)> = self.idle.extract_if(.., |(_, slot)| is_over(*slot)).collect();
+        for (value, slot) in over {
+            self.retire_one(value, slot, after);
         }
     }
 
@@ -497,10 +512,11 @@ impl<T, F: Clone> State<T, F> {
         if self.ticking {
             next = next.min(now + TICK);
         }
-        for (place, (_, tag)) in self.idle.iter().enumerate() {
-            next = next.min(tag.expires);
+        for (place, &(_, slot)) in self.idle.iter().enumerate() {
+            let Dates { expires, used, .. } = self.slots[slot as usize].dates;
+            next = next.min(expires);
             if place + self.rules.idle_min < self.idle.len() {
-                next = next.min(tag.used.saturating_add(self.rules.idle_timeout));
+                next = next.min(used.saturating_add(self.rules.idle_timeout));
             }
         }
         if self.wants_dial() {
