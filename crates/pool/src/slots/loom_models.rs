@@ -14,31 +14,7 @@ use loom::thread;
 
 use super::cells::Cells;
 use super::*;
-
-/// Every interleaving with at most so many switches away from a thread that could go on.
-fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(run);
-}
-
-/// What all interleavings of a model came to.
-#[derive(Clone, Default)]
-struct Seen(Plain<PlainMutex<HashSet<String>>>);
-
-impl Seen {
-    fn note(&self, what: impl ToString) {
-        self.0.lock().unwrap().insert(what.to_string());
-    }
-
-    #[track_caller]
-    fn all_of(&self, expected: &[&str]) {
-        let seen = self.0.lock().unwrap();
-        for what in expected {
-            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
-        }
-    }
-}
+use crate::models::{Seen, model};
 
 type Model = Slots<u32, &'static str>;
 

@@ -8,30 +8,7 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::*;
-
-fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.check(run);
-}
-
-/// What all interleavings of a model came to.
-#[derive(Clone, Default)]
-struct Seen(Plain<PlainMutex<HashSet<String>>>);
-
-impl Seen {
-    fn note(&self, what: impl ToString) {
-        self.0.lock().unwrap().insert(what.to_string());
-    }
-
-    #[track_caller]
-    fn all_of(&self, expected: &[&str]) {
-        let seen = self.0.lock().unwrap();
-        for what in expected {
-            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
-        }
-    }
-}
+use crate::models::{Seen, model};
 
 type Model = Table<u64, &'static str>;
 
@@ -77,7 +54,7 @@ fn get(table: &Model) -> Option<(Arc<Live<u64, &'static str>>, bool)> {
 fn loom_one_dial_serves_all() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let spawn = || {
             let table = Arc::clone(&table);
@@ -99,7 +76,7 @@ fn loom_one_dial_serves_all() {
 fn loom_nothing_of_a_removed_generation_is_handed_out() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let others = Arc::clone(&table);
         let asks = thread::spawn(move || get(&others).map(|(live, _)| live.generation));
@@ -120,7 +97,7 @@ fn loom_nothing_of_a_removed_generation_is_handed_out() {
 fn loom_a_late_dial_of_a_removed_generation_goes_nowhere() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let order = order(&table);
         let others = Arc::clone(&table);
@@ -139,7 +116,7 @@ fn loom_a_late_dial_of_a_removed_generation_goes_nowhere() {
 fn loom_a_drain_ends_with_the_last_user() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let (held, _) = get(&table).expect("it is there");
         let used = Plain::new(PlainMutex::new(true));
@@ -162,7 +139,7 @@ fn loom_a_drain_ends_with_the_last_user() {
 
 #[test]
 fn loom_an_abandoned_order_goes_to_another() {
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let order = order(&table);
         let others = Arc::clone(&table);
@@ -177,7 +154,7 @@ fn loom_an_abandoned_order_goes_to_another() {
 fn loom_an_order_that_was_taken_over_is_void() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let slow = order(&table);
         let others = Arc::clone(&table);
@@ -204,7 +181,7 @@ fn loom_an_order_that_was_taken_over_is_void() {
 fn loom_who_waits_for_any_hears_of_the_last_removal() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(2, move || {
         let table = table_of_one();
         let others = Arc::clone(&table);
         let waits = thread::spawn(move || {
