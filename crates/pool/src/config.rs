@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) lifetime: Option<Duration>,
     pub(crate) backoff: Duration,
     pub(crate) backoff_max: Duration,
+    pub(crate) proven_after: Duration,
     pub(crate) budget: DialBudget,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Option<crate::metrics::PoolMetrics>,
@@ -47,6 +48,7 @@ impl Default for Config {
             lifetime: Some(Duration::from_secs(1800)),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            proven_after: Duration::ZERO,
             budget: DialBudget::new(16),
             #[cfg(feature = "metrics")]
             metrics: None,
@@ -66,7 +68,7 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Resources that are kept idle, as far as `max` allows: 0 by default. They are made from the first request on; see [`Pool::warm_up`].
+    /// Resources that are kept idle, as far as `max` allows: 0 by default. They are made from the first request on that may wait; see [`Pool::warm_up`].
     #[must_use]
     pub fn idle_min(mut self, idle_min: usize) -> Self {
         self.config.idle_min = idle_min;
@@ -123,6 +125,14 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// What is found broken ([`Manager::has_broken`]) when it comes back before it is so old counts as a dial that failed, so that a peer that accepts connections and breaks them is backed off from. Until one has lasted so long the
+    /// failures are in a row. Zero by default: none counts, for a healthy server may close after each reply.
+    #[must_use]
+    pub fn proven_after(mut self, age: Duration) -> Self {
+        self.config.proven_after = age;
+        self
+    }
+
     /// The limit on dials under way, which other pools may share: 16 for this pool alone by default.
     #[must_use]
     pub fn dial_budget(mut self, budget: DialBudget) -> Self {
@@ -161,6 +171,7 @@ impl<M: Manager> Builder<M> {
             ("lifetime", lifetime),
         ];
         positive.into_iter().try_for_each(|(field, duration)| check_positive(field, duration))?;
+        check_backoff(self.config.backoff, self.config.backoff_max)?;
         Ok(Pool::new(self.manager, self.config))
     }
 }
@@ -169,6 +180,14 @@ impl<M: Manager> Builder<M> {
 pub(crate) fn check_positive(field: &'static str, duration: Option<Duration>) -> Result<(), InvalidConfig> {
     if duration.is_some_and(|duration| duration.is_zero()) {
         return Err(InvalidConfig { field, found: "0".to_owned(), allowed: "more than 0".to_owned() });
+    }
+    Ok(())
+}
+
+pub(crate) fn check_backoff(base: Duration, max: Duration) -> Result<(), InvalidConfig> {
+    if max < base {
+        let (found, allowed) = (format!("{max:?}"), format!("at least the base, which is {base:?}"));
+        return Err(InvalidConfig { field: "backoff_max", found, allowed });
     }
     Ok(())
 }

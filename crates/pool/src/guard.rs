@@ -42,7 +42,7 @@ impl<M: Manager> Pooled<M> {
     #[expect(clippy::missing_panics_doc, reason = "a guard has its resource until it is dropped or detached")]
     pub fn detach(mut self) -> M::Resource {
         let resource = self.resource.take();
-        self.home.slots.discard(self.slot, true);
+        self.home.slots.discard(self.slot, true, self.home.now());
         resource.expect("a guard has its resource until it is dropped or detached")
     }
 
@@ -102,7 +102,7 @@ impl<M: Manager> Drop for Free<'_, M> {
         if broke {
             shared.slots.discard_broken(slot, shared.now(), |failures| shared.delay(failures));
         } else {
-            shared.slots.discard(slot, false);
+            shared.slots.discard(slot, false, shared.now());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 /// Makes resources, and tells which are still good.
 ///
 /// The pool calls these methods, and drops resources, outside of its lock. A panic in one of them costs the resource that it was about, not its place in the pool;
-/// one of a resource's own `Drop` is caught.
+/// one of a resource's own `Drop` is caught where the pool drops it, and goes on where a guard or a detached resource is dropped.
 pub trait Manager: Send + Sync + 'static {
     /// What is pooled: a connection, a handle, anything that one has at a time.
     type Resource: Send + 'static;

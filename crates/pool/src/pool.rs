@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use tokio::task::coop::poll_proceed;
 
 use crate::config::{Builder, Config, check_max};
 use crate::error::{Autopsy, GetError, InvalidConfig};
 use crate::guard::Pooled;
 use crate::manager::Manager;
 use crate::shared::{Failure, Shared, nanos, unless_closing};
-use crate::slots::{Counts, End, Grant, Key, Looked, Nanos, Requested, Taken, Wait};
+use crate::slots::{End, Grant, Key, Looked, Nanos, Refused, Requested, Taken, Wait};
 use crate::status::{CloseReport, Holder, Idle, Retained, Status};
 
 /// A pool of resources that one has at a time. Clones are handles to the same pool, which ends with the last handle, guard and dial under way.
@@ -65,7 +67,7 @@ impl<M: Manager> Pool<M> {
     /// [`GetError::Timeout`] with its [`Autopsy`], [`GetError::Connect`], [`GetError::Closed`].
     ///
     /// # Panics
-    /// If it has to wait and is polled outside of a tokio runtime, or in one without timers (`enable_time`); with the panic of [`Manager::check`].
+    /// If it has to wait or to check and is polled outside of a tokio runtime, or in one that has ended or has no timers (`enable_time`); with the panic of [`Manager::check`].
     ///
     /// # Cancel safety
     /// Dropped, it leaves the queue; what it was about to get goes to the next, and a dial that it caused goes on for the others. Only a resource in the middle of its check is dropped.
@@ -93,9 +95,21 @@ impl<M: Manager> Pool<M> {
         let mut asking = Asking { shared: &self.shared, timeout: nanos(timeout), at, key: None };
         async move {
             if timeout.is_zero() {
-                return self.get_idle(at, End::Timeout).map_err(|_| self.nothing_idle(at));
+                return self.get_idle(at, true).map_err(|refused| match refused.expired {
+                    Some(told) => GetError::Timeout(Box::new(Autopsy::new(told, Duration::ZERO, false))),
+                    None => GetError::Closed,
+                });
             }
-            if let Some((resource, slot)) = self.shared.slots.take_at_once(at) {
+            let at_once = poll_fn(|context| {
+                // A task that finds something idle each time lets the others have their turn now and then.
+                let turn = ready!(poll_proceed(context));
+                let taken = self.shared.slots.take_at_once(at);
+                if taken.is_some() {
+                    turn.made_progress();
+                }
+                Poll::Ready(taken)
+            });
+            if let Some((resource, slot)) = at_once.await {
                 asking.served(None);
                 return Ok(Pooled::new(Arc::clone(&self.shared), resource, slot, false));
             }
@@ -115,17 +129,18 @@ impl<M: Manager> Pool<M> {
     /// [`GetError::Exhausted`] if nothing is idle, [`GetError::Closed`].
     #[track_caller]
     pub fn try_get(&self) -> Result<Pooled<M>, GetError<M::Error>> {
-        self.get_idle(Location::caller(), End::Error).map_err(|counts| {
-            if counts.closed { GetError::Closed } else { GetError::Exhausted(Box::new((*counts).into())) }
+        self.get_idle(Location::caller(), false).map_err(|refused| {
+            let counts = refused.counts;
+            if counts.closed { GetError::Closed } else { GetError::Exhausted(Box::new(counts.into())) }
         })
     }
 
-    /// The first idle resource that isn't broken. If there is none, the request ends as `otherwise` says.
-    fn get_idle(&self, at: &'static Location<'static>, otherwise: End) -> Result<Pooled<M>, Box<Counts>> {
+    /// The first idle resource that isn't broken.
+    fn get_idle(&self, at: &'static Location<'static>, no_time: bool) -> Result<Pooled<M>, NothingIdle<M>> {
         let shared = &self.shared;
         let mut again = false;
         loop {
-            let (resource, slot) = shared.slots.request_at_once(again, otherwise, at, &|| shared.now())?;
+            let (resource, slot) = shared.slots.request_at_once(again, no_time, at, &|| shared.now())?;
             let mut checking = Checking { shared, end: Some(End::Error) };
             let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, slot, true);
             if !shared.manager.has_broken(&mut pooled) {
@@ -138,17 +153,6 @@ impl<M: Manager> Pool<M> {
             checking.end = None;
             again = true;
         }
-    }
-
-    /// What a request is told that had no time to wait.
-    fn nothing_idle(&self, at: &'static Location<'static>) -> GetError<M::Error> {
-        let shared = &self.shared;
-        let now = shared.now();
-        let told = shared.slots.autopsy(&shared.slots.wait_of(0, at, now), now);
-        if told.counts.closed {
-            return GetError::Closed;
-        }
-        GetError::Timeout(Box::new(Autopsy::new(told, Duration::ZERO, false)))
     }
 
     /// Waits until there are as many resources as the builder's `idle_min` says.
@@ -171,7 +175,7 @@ impl<M: Manager> Pool<M> {
             let shared = &self.shared;
             let wait = shared.slots.wait_of(nanos(timeout), at, shared.now());
             let warm = poll_fn(|context| {
-                let (warm, keeper_missing) = shared.slots.poll_warm(context.waker().clone());
+                let (warm, keeper_missing) = shared.slots.poll_warm(context.waker().clone(), shared.now());
                 shared.start(None, keeper_missing);
                 if warm { Poll::Ready(()) } else { Poll::Pending }
             });
@@ -311,6 +315,8 @@ struct Answer<M: Manager> {
 
 type Told<M> = GetError<<M as Manager>::Error>;
 
+type NothingIdle<M> = Box<Refused<Failure<M>>>;
+
 impl<M: Manager> Asking<'_, M> {
     #[inline]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
@@ -439,10 +445,13 @@ impl<M: Manager> Asking<'_, M> {
                 if !std::mem::take(&mut again) {
                     return self.look(context);
                 }
+                // Before the request is the queue's: cloning may panic.
+                let waker = context.waker().clone();
                 checking.end = None;
-                let asked = shared.slots.requeue(own, context.waker().clone(), shared.now());
+                let asked = shared.slots.requeue(own, waker, shared.now());
                 let polled = self.answer(asked);
-                drop(bad.take());
+                // It has had its turn: a panic of what it leaves behind is none of this request's.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(bad.take())));
                 polled
             });
             match next.await {

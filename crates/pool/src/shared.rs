@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -41,7 +41,7 @@ impl<M: Manager> Shared<M> {
             idle_min: config.idle_min,
             idle_timeout: config.idle_timeout.map_or(Nanos::MAX, nanos),
             check_after: nanos(config.check_after),
-            proven_after: nanos(config.backoff),
+            proven_after: nanos(config.proven_after),
         };
         let slots = Slots::new(rules);
         Self { slots, manager, config, origin: Instant::now(), closing: Notify::new() }
@@ -61,7 +61,7 @@ impl<M: Manager> Shared<M> {
         }
         let place = dial.map(|slot| self.dial_place(slot));
         // Here, where it is told to the caller: in the tasks nobody would hear of it.
-        drop(tokio::time::sleep(Duration::ZERO));
+        require_timers();
         if let Some(place) = place {
             tokio::spawn(self::dial(place));
         }
@@ -95,6 +95,13 @@ impl<M: Manager> Drop for Shared<M> {
     fn drop(&mut self) {
         self.slots.abandon();
     }
+}
+
+/// Panics unless this is a runtime with timers that hasn't been shut down.
+pub(crate) fn require_timers() {
+    // It is made where there are timers, and polled where they run.
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let _ = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 }
 
 pub(crate) fn nanos(duration: Duration) -> Nanos {

@@ -19,13 +19,15 @@ mod cells;
 mod loom_models;
 mod queue;
 mod state;
+#[cfg(all(test, not(steadfast_loom)))]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, lock};
-pub(crate) use answers::{Counts, End, Expired, Grant, Held, Looked, Plan, Requested, Taken, Tally};
+pub(crate) use answers::{Counts, End, Expired, Grant, Held, Looked, Plan, Refused, Requested, Taken, Tally};
 use cells::Chunks;
 pub(crate) use queue::{Key, Wait};
 use queue::{Look, NONE, Queue};
@@ -50,7 +52,7 @@ pub(crate) struct Rules {
     pub(crate) idle_min: usize,
     pub(crate) idle_timeout: Nanos,
     pub(crate) check_after: Nanos,
-    /// A resource that breaks before it is so old counts as a dial that failed.
+    /// A resource that breaks before it is so old counts as a dial that failed; 0 if none does.
     pub(crate) proven_after: Nanos,
 }
 
@@ -96,6 +98,7 @@ pub(crate) struct Slots<T, F> {
     /// The time as of the keeper's last visit. Relaxed: it is coarse anyhow.
     now_hint: AtomicU64,
     check_after: Nanos,
+    proven_after: Nanos,
     cells: Arc<Chunks<Grant<T, F>>>,
 }
 
@@ -135,7 +138,15 @@ impl<T, F: Clone> Slots<T, F> {
             free: Vec::new(),
             queue: Queue::new(),
             next_ticket: 0,
-            dials: Dials { failures: 0, streak: 0, retry_at: 0, last_failure: None, busy: 0, busy_since: 0 },
+            dials: Dials {
+                failing: false,
+                streak: 0,
+                raised_at: 0,
+                retry_at: 0,
+                last_failure: None,
+                busy: 0,
+                busy_since: 0,
+            },
             keeper: Keeper { alive: 0, last: 0, called: false, waker: None, next: 0 },
             drains: Vec::new(),
             watchers: Vec::new(),
@@ -148,6 +159,7 @@ impl<T, F: Clone> Slots<T, F> {
             idle_hint: AtomicUsize::new(0),
             now_hint: AtomicU64::new(0),
             check_after: rules.check_after,
+            proven_after: rules.proven_after,
             cells,
         }
     }
@@ -313,14 +325,14 @@ impl<T, F: Clone> Slots<T, F> {
         })
     }
 
-    /// Takes an idle resource without a check, or nothing, which ends the request as `otherwise` says; if the pool is closed, as an error. `again` if the one before was broken.
+    /// Takes an idle resource without a check, or nothing, which ends the request: as an error, or if it is one with `no_time`, as a timeout, whose clock it then reads. `again` if the one before was broken.
     pub(crate) fn request_at_once(
         &self,
         again: bool,
-        otherwise: End,
+        no_time: bool,
         at: &'static Location<'static>,
         clock: &impl Now,
-    ) -> Result<(T, u32), Box<Counts>> {
+    ) -> Result<(T, u32), Box<Refused<F>>> {
         self.change(|state, after| {
             if !again {
                 state.tally.started += 1;
@@ -328,14 +340,19 @@ impl<T, F: Clone> Slots<T, F> {
             }
             if state.closed {
                 state.end(End::Error);
-                return Err(Box::new(state.counts()));
+                return Err(Box::new(Refused { counts: state.counts(), expired: None }));
             }
             state.touch(clock, after);
             if let Some(taken) = state.take_idle(at, after) {
                 return Ok(taken);
             }
-            state.end(otherwise);
-            Err(Box::new(state.counts()))
+            let expired = no_time.then(|| {
+                let now = state.now;
+                let wait = state.wait(0, at, now);
+                state.expired(now, &state.holders(now), state.queue.waiting(), &wait)
+            });
+            state.end(if no_time { End::Timeout } else { End::Error });
+            Err(Box::new(Refused { counts: state.counts(), expired }))
         })
     }
 
@@ -356,7 +373,8 @@ impl<T, F: Clone> Slots<T, F> {
             let key = state.queue.enter(wait, waker);
             let dial = state.begin_dial(now);
             state.announce(wait.deadline, after);
-            Requested { taken: Taken::Queued(key), dial, keeper_missing: state.keeper.alive == 0 }
+            let keeper_missing = state.keeper.alive == 0 || state.keeper_is_late(now);
+            Requested { taken: Taken::Queued(key), dial, keeper_missing }
         })
     }
 
@@ -446,19 +464,17 @@ impl<T, F: Clone> Slots<T, F> {
         self.change(|state, after| {
             state.touch(clock, after);
             state.leave_use(slot);
-            let now = state.now;
-            let dates = &mut state.slots[slot as usize].dates;
-            dates.used = now;
-            if now.saturating_sub(dates.born) >= state.rules.proven_after {
-                state.dials.streak = 0;
-            }
+            state.note_lasted(slot);
+            state.slots[slot as usize].dates.used = state.now;
             state.offer(value, slot, after);
         });
     }
 
     /// A resource was taken and isn't used, as by a request that gave up in its check: its slot comes back empty.
-    pub(crate) fn discard(&self, slot: u32, detached: bool) {
+    pub(crate) fn discard(&self, slot: u32, detached: bool, now: Nanos) {
         self.change(|state, after| {
+            state.now = state.now.max(now);
+            state.note_lasted(slot);
             state.leave_use(slot);
             if detached {
                 state.tally.detached += 1;
@@ -471,18 +487,17 @@ impl<T, F: Clone> Slots<T, F> {
 
     /// A resource was found broken: as [`Self::discard`]. If that was at once, the back-off of a dial that failed follows, as `delay` says for so many in a row.
     pub(crate) fn discard_broken(&self, slot: u32, now: Nanos, delay: impl FnOnce(u32) -> Nanos) {
-        let streak = {
+        let (born, streak) = {
             let state = lock(&self.state);
-            let lasted =
-                now.saturating_sub(state.slots[slot as usize].dates.born) >= state.rules.proven_after;
-            if lasted { None } else { Some(state.dials.streak.saturating_add(1)) }
+            (state.slots[slot as usize].dates.born, state.dials.streak.saturating_add(1))
         };
+        if now.saturating_sub(born) >= self.proven_after {
+            return self.discard(slot, false, now);
+        }
         // Random numbers need no lock.
-        let back_off = streak.map(|streak| (streak, now.saturating_add(delay(streak))));
+        let retry_at = now.saturating_add(delay(streak));
         self.change(|state, after| {
-            if let Some((streak, retry_at)) = back_off {
-                state.dials.back_off(streak, retry_at);
-            }
+            state.dials.fail(born, now, streak, retry_at);
             state.leave_use(slot);
             state.tally.retired += 1;
             state.vacate(slot, after);
@@ -504,8 +519,11 @@ impl<T, F: Clone> Slots<T, F> {
         self.change(|state, after| {
             state.now = state.now.max(now);
             state.end_dial(now);
-            state.dials.failures = 0;
+            state.dials.failing = false;
             state.dials.retry_at = 0;
+            if state.rules.proven_after == 0 {
+                state.dials.streak = 0;
+            }
             after.wake_more.append(&mut state.watchers);
             state.slots[slot as usize].dates = Dates { born: now, expires, used: now };
             state.offer(value, slot, after);
@@ -530,7 +548,8 @@ impl<T, F: Clone> Slots<T, F> {
         let last = self.change(|state, after| {
             state.now = state.now.max(now);
             state.end_dial(now);
-            state.dials.back_off(streak, retry_at);
+            let began = state.slots[slot as usize].dates.born;
+            state.dials.fail(began, now, streak, retry_at);
             state.tally.dial_failures += 1;
             if !retryable && state.queue.waiting() > 0 {
                 // While others have resources that may come back, only the first one is told.
@@ -625,11 +644,17 @@ impl<T, F: Clone> Slots<T, F> {
         drop(waker);
     }
 
-    /// Nobody has the pool any more: the keeper may go.
+    /// Nobody has the pool any more: the keeper may go, and what is idle goes, a panic of one not taking the others along.
     pub(crate) fn abandon(&self) {
-        let waker = lock(&self.state).keeper.waker.take();
+        let (waker, idle) = {
+            let mut state = lock(&self.state);
+            (state.keeper.waker.take(), std::mem::take(&mut state.idle))
+        };
         if let Some(waker) = waker {
             waker.wake();
+        }
+        for (value, _) in idle {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
         }
     }
 
@@ -721,14 +746,16 @@ impl<T, F: Clone> Slots<T, F> {
     }
 
     /// Whether the minimum is there or the pool closed; else `waker` is kept for the next dial that succeeds. The second part: whether the keeper is missing.
-    pub(crate) fn poll_warm(&self, waker: Waker) -> (bool, bool) {
+    pub(crate) fn poll_warm(&self, waker: Waker, now: Nanos) -> (bool, bool) {
         let (answer, unused) = self.change(|state, after| {
             if state.closed || state.idle.len() + state.in_use >= state.rules.idle_min {
                 return ((true, false), Some(waker));
             }
             let unused = keep_waker(&mut state.watchers, waker);
+            // Before it is called, which brings its next visit forward.
+            let is_late = state.keeper_is_late(now);
             state.call_keeper(after);
-            ((false, state.keeper.alive == 0), unused)
+            ((false, state.keeper.alive == 0 || is_late), unused)
         });
         drop(unused);
         answer

@@ -21,6 +21,7 @@ fn settings_out_of_bounds_are_named() {
         (refused(|builder| builder.max(3).idle_min(4)), "idle_min", "4"),
         (refused(|builder| builder.connect_timeout(zero)), "connect_timeout", "0"),
         (refused(|builder| builder.backoff(zero, Duration::MAX)), "backoff", "0"),
+        (refused(|builder| builder.backoff(Duration::from_secs(2), zero)), "backoff_max", "0ns"),
         (refused(|builder| builder.check_timeout(zero)), "check_timeout", "0"),
         (refused(|builder| builder.idle_timeout(zero)), "idle_timeout", "0"),
         (refused(|builder| builder.lifetime(zero)), "lifetime", "0"),
@@ -114,4 +115,26 @@ fn a_runtime_without_timers_is_told_to_who_asks_and_costs_nothing() {
     drop(without.block_on(pool.get()).unwrap());
     assert_eq!(pool.status().idle, 1);
     assert_balanced(&pool.status());
+}
+
+/// Symptom: each task that the pool started there was dropped at once, and its end woke who waited, to start the next.
+#[test]
+fn a_runtime_that_has_ended_is_told_to_who_asks() {
+    let ended = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        handle
+    };
+    let pool = Pool::builder(Scripted::default()).max(1).build().unwrap();
+    let asked = AssertUnwindSafe(|| ended().block_on(async { pool.get().await.map(drop) }));
+    assert!(catch_unwind(asked).is_err());
+    let status = pool.status();
+    assert_eq!((status.size, status.waiting), (0, 0), "{status:?}");
+    assert_balanced(&status);
+    let keyed = KeyedPool::builder(Tcp::new("")).build().unwrap();
+    keyed.add("127.0.0.1:9").unwrap();
+    let asked = AssertUnwindSafe(|| ended().block_on(async { keyed.get("127.0.0.1:9").await.map(drop) }));
+    assert!(catch_unwind(asked).is_err());
+    assert_eq!(keyed.status().dialling, 0);
 }

@@ -623,7 +623,7 @@ async fn what_nobody_ever_asked_for_goes_in_time_as_well() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_breaks_what_it_has_just_accepted_is_backed_off_from() {
     let base = Duration::from_millis(100);
-    let pool = builder(&[], &[]).max(2).backoff(base, SECOND).build().unwrap();
+    let pool = builder(&[], &[]).max(2).backoff(base, SECOND).proven_after(base).build().unwrap();
     let started = Instant::now();
     while started.elapsed() < 20 * SECOND && pool.manager().open.dials() < 1_000 {
         if let Ok(mut pooled) = pool.get_timeout(SECOND).await {
@@ -658,14 +658,131 @@ async fn without_time_for_a_check_only_the_quick_question_is_asked() {
     let also = pool.get_timeout(Duration::ZERO).await.unwrap();
     assert_eq!(also.id, good);
     assert_eq!(pool.manager().checked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    let mut waits = pin!(pool.get());
+    assert!(poll(waits.as_mut()).is_pending());
     let Err(GetError::Timeout(autopsy)) = pool.get_timeout(Duration::ZERO).await else {
         panic!("two of two are out")
     };
-    assert_eq!((autopsy.waited, autopsy.holders.len()), (Duration::ZERO, 2));
+    assert_eq!((autopsy.waited, autopsy.position, autopsy.holders.len()), (Duration::ZERO, 1, 2));
     let status = pool.status();
     assert_eq!((status.size, status.timeout, status.error), (2, 1, 0), "{status:?}");
     drop((at_once, also));
     pool.close(SECOND).await;
     assert!(matches!(pool.get_timeout(Duration::ZERO).await, Err(GetError::Closed)));
     assert_balanced(&pool.status());
+}
+
+/// Symptom: a server that refused for 50 ms was left alone for nine seconds, since ten dials that failed together were ten failures in a row.
+#[tokio::test(start_paused = true)]
+async fn a_wave_of_failures_is_one_failure() {
+    let refused = [Step::FailAfter(Duration::from_millis(10)); 10];
+    let base = Duration::from_millis(100);
+    let pool = builder(&refused, &[]).max(10).backoff(base, 10 * SECOND).build().unwrap();
+    let mut asked: Vec<_> = (0..10).map(|_| Box::pin(pool.get())).collect();
+    for one in &mut asked {
+        assert!(poll(one.as_mut()).is_pending());
+    }
+    sleep(Duration::from_millis(11)).await;
+    settle().await;
+    assert_eq!(pool.status().dial_failures, 10);
+    // Then one dial finds out, after at most the base.
+    sleep(base).await;
+    settle().await;
+    assert!(pool.status().idle + pool.status().in_use > 0, "{:?}", pool.status());
+}
+
+/// Symptom: a healthy server that closed after each reply was dialled less and less often.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_closes_after_each_reply_is_no_failing_one() {
+    let pool = builder(&[], &[]).max(2).build().unwrap();
+    let started = Instant::now();
+    for _ in 0..100 {
+        let mut pooled = pool.get().await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+        pooled.broken = true;
+    }
+    assert!(started.elapsed() < Duration::from_millis(1_100), "{:?}", started.elapsed());
+}
+
+/// Symptom: where dials failed now and then, and what succeeded was detached, delays grew as if they failed in a row.
+#[tokio::test(start_paused = true)]
+async fn what_lasted_and_left_ends_the_failures() {
+    let base = Duration::from_millis(100);
+    for proven_after in [Duration::ZERO, base] {
+        let steps: Vec<_> = (0..20).flat_map(|_| [Step::Fail, Step::Succeed]).collect();
+        let pool = builder(&steps, &[])
+            .max(1)
+            .backoff(base, 10 * SECOND)
+            .proven_after(proven_after)
+            .build()
+            .unwrap();
+        for _ in 0..10 {
+            let asked = Instant::now();
+            let pooled = pool.get().await.unwrap();
+            assert!(asked.elapsed() <= 2 * base, "{:?}", asked.elapsed());
+            sleep(SECOND).await;
+            drop(pooled.detach());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_always_finds_something_idle_lets_others_run() {
+    let pool = builder(&[], &[]).max(1).build().unwrap();
+    drop(pool.get().await.unwrap());
+    let ticked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counts = ticked.clone();
+    tokio::spawn(async move {
+        loop {
+            counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..10_000 {
+        drop(pool.get().await.unwrap());
+    }
+    assert!(ticked.load(std::sync::atomic::Ordering::Relaxed) >= 10);
+}
+
+/// Its second resource is bad, and panics when it goes.
+#[derive(Default)]
+struct BadOnce {
+    made: std::sync::atomic::AtomicUsize,
+}
+
+struct Bad(bool);
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        assert!(!self.0 || std::thread::panicking(), "planted");
+    }
+}
+
+impl Manager for BadOnce {
+    type Resource = Bad;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> Result<Bad, std::io::Error> {
+        Ok(Bad(self.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1))
+    }
+
+    async fn check(&self, resource: &mut Bad) -> Result<(), std::io::Error> {
+        if resource.0 { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+/// Symptom: a resource that failed its check and panicked when it was dropped left its request counted as waiting for ever.
+#[tokio::test(start_paused = true)]
+async fn what_a_bad_resource_does_when_it_goes_is_not_the_requests_affair() {
+    let pool = Pool::builder(BadOnce::default()).max(2).build().unwrap();
+    let (good, bad) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop(good);
+    drop(bad);
+    sleep(SECOND).await;
+    // The bad one is on top; the good one, which is due for a check as well, comes next.
+    let got = pool.get().await.unwrap();
+    assert!(!got.0);
+    let status = pool.status();
+    assert_eq!((status.ok, status.waiting, status.in_use), (3, 0, 1), "{status:?}");
+    assert_balanced(&status);
 }

@@ -10,7 +10,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use steadfast_pool::{
-    AddressState, Connector, DialBudget, KeyedBuilder, KeyedError, KeyedPool, KeyedStage, KeyedStatus,
+    AddressState, Connector, DialBudget, DialError, KeyedBuilder, KeyedError, KeyedPool, KeyedStage,
+    KeyedStatus,
 };
 use tokio::time::{Instant, sleep};
 
@@ -686,4 +687,40 @@ async fn be_nosy() {
     drop((pool.get("a").await.unwrap(), pool.pick().await.unwrap()));
     drop(pool.remove("a"));
     assert!(pool.close(SECOND).await.drained);
+}
+
+/// Its dials hang, and panic when they are dropped.
+struct Bomb;
+
+struct Bang;
+
+impl Drop for Bang {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "planted");
+    }
+}
+
+impl Connector for Bomb {
+    type Connection = ();
+    type Error = std::io::Error;
+
+    async fn connect(&self, _: &str) -> Result<(), std::io::Error> {
+        let _bang = Bang;
+        std::future::pending().await
+    }
+}
+
+/// Symptom: such a dial was no failure: it was made again at once, for ever, and nobody was told.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_panics_when_its_time_is_up_has_failed() {
+    let pool = KeyedPool::builder(Bomb).connect_timeout(Duration::from_millis(100)).build().unwrap();
+    pool.add("a").unwrap();
+    let told = pool.get("a").await;
+    assert!(
+        matches!(&told, Err(KeyedError::Connect(error)) if matches!(**error, DialError::Panicked)),
+        "{told:?}"
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let status = pool.status();
+    assert!(status.dials < 15 && status.dial_failures + 1 >= status.dials, "{status:?}");
 }

@@ -9,7 +9,7 @@ use super::entry::{Moment, Rules};
 use super::pool::{Connector, Inner, KeyedPool};
 use super::table::Table;
 use crate::budget::{DialBudget, random_unit};
-use crate::config::check_positive;
+use crate::config::{check_backoff, check_positive};
 use crate::error::InvalidConfig;
 use crate::shared::nanos;
 use crate::slots::Nanos;
@@ -113,6 +113,7 @@ impl<C: Connector> KeyedBuilder<C> {
     pub fn build(self) -> Result<KeyedPool<C>, InvalidConfig> {
         check_positive("connect_timeout", Some(self.config.connect_timeout))?;
         check_positive("backoff", Some(self.config.backoff))?;
+        check_backoff(self.config.backoff, self.config.backoff_max)?;
         let Self { connector, config } = self;
         let rules = Rules { backoff: nanos(config.backoff), backoff_max: nanos(config.backoff_max) };
         let inner = Inner {

@@ -74,9 +74,12 @@ impl<C: Connector> Held<C> {
         #[cfg(feature = "metrics")]
         let began = self.time.now();
         // In a future of its own: it may also panic before there is one.
-        let dial = unpanicked(async { self.connector.connect(&self.order.address).await });
-        let dialled = self.while_it_stands(self.due_in(limit), timeout(limit, dial)).await?;
+        let mut dial = Box::pin(unpanicked(async { self.connector.connect(&self.order.address).await }));
+        let dialled = self.while_it_stands(self.due_in(limit), timeout(limit, dial.as_mut())).await;
+        // It may panic as well when it is dropped because it took too long.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(dial)));
         drop(turn);
+        let dialled = dialled?;
         let pool = self.pool.upgrade()?;
         let now = self.time.now();
         let error = match dialled {
@@ -91,6 +94,7 @@ impl<C: Connector> Held<C> {
             }
             Ok(Some(Err(error))) => DialError::Failed(error),
             Ok(None) => DialError::Panicked,
+            Err(_) if dropped.is_err() => DialError::Panicked,
             Err(_) => DialError::TimedOut(limit),
         };
         pool.table.failed(&self.order, Arc::new(error), pool.moment())

@@ -16,6 +16,7 @@ use super::handle::{Handle, Wire};
 use super::status::KeyedStatus;
 use super::table::{Event, Found, Live, Order, Removed, Seat, Start, Table, Why};
 use crate::error::DialError;
+use crate::shared::require_timers;
 use crate::slots::Nanos;
 
 /// Makes connections that many use at the same time.
@@ -62,7 +63,7 @@ impl<C: Connector> Inner<C> {
             return;
         }
         // In a runtime without timers the one who asks panics, here, and not a task that nobody sees.
-        drop(tokio::time::sleep(Duration::ZERO));
+        require_timers();
         for held in held {
             tokio::spawn(carry_out(held));
         }
@@ -375,12 +376,14 @@ impl<C: Connector> Wait<'_, C> {
         due: Nanos,
     ) -> Result<Option<Failure<C>>, KeyedError<C::Error>> {
         let Inner { table, time, .. } = self.inner;
-        let begin = || (Instant::now(), table.start(self.address, time.now()));
+        let now = Instant::now();
+        let begin = || (now, table.start(self.address, time.now()));
         let (since, start) = self.begun.get_or_insert_with(begin);
         // Further off than tokio can count is no deadline; a century will do.
         let deadline = *since + self.timeout.min(Duration::from_secs(3_000_000_000));
         let look_again = time.at(due).min(deadline);
-        if !self.timeout.is_zero()
+        // Also when one thing happens after the other without a pause.
+        if now < deadline
             && let Ok(happened) = timeout_at(look_again, happens(event)).await
         {
             return Ok(happened);

@@ -24,6 +24,13 @@ pub(crate) struct Expired<F> {
     pub(crate) counts: Counts,
 }
 
+/// Why a request that can't wait got nothing.
+pub(crate) struct Refused<F> {
+    pub(crate) counts: Counts,
+    /// If it had no time, and the pool isn't closed.
+    pub(crate) expired: Option<Expired<F>>,
+}
+
 /// What a waiter gets.
 pub(crate) enum Grant<T, F> {
     /// With its slot, and when it was last used.

@@ -5,7 +5,7 @@
 //!
 //! - the value is written in `OPEN`, with the cells borrowed for writing, so by one thread;
 //! - it is read in `FULL`, with the cell's only claim borrowed for writing, so by one thread, and not while it is written;
-//! - the claim's owner ends it, by taking or by leaving; only then there can be another one.
+//! - the claim's owner ends it, by taking or by leaving; only then there can be another one. Claims are used with the chunks that they came from: a key never leaves its pool's requests.
 
 use std::sync::{Arc, OnceLock};
 

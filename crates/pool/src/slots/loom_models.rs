@@ -237,7 +237,7 @@ fn loom_dials_fill_the_pool_and_no_further() {
             owners.leave(value);
             // The first one is broken: its room must be noticed by whoever waits.
             if slots.counts().tally.dials == 1 {
-                slots.discard(slot, false);
+                slots.discard(slot, false, 0);
             } else {
                 slots.put(value, slot, &|| 0);
             }
@@ -320,7 +320,7 @@ fn loom_room_is_noticed_without_a_runtime() {
         let (_, slot) = take_by_dial(&slots);
         let others = Arc::clone(&slots);
         // A guard that is dropped outside of any runtime, its resource broken or detached.
-        let dropped = thread::spawn(move || others.discard(slot, false));
+        let dropped = thread::spawn(move || others.discard(slot, false, 0));
         let others = Arc::clone(&slots);
         let also = thread::spawn(move || {
             let (value, slot, waited) = block_on(get(&others)).expect("nobody closes");

@@ -51,10 +51,12 @@ pub(super) struct Keeper {
 }
 
 pub(super) struct Dials<F> {
-    /// In a row, up to now; 0 after a success.
-    pub(super) failures: u32,
-    /// The same, and those are counted whose resource broke at once; until a resource has [proved](Rules::proven_after) to last.
+    /// Whether the last one failed: then one at a time finds out whether the other side is back.
+    pub(super) failing: bool,
+    /// Failures in a row, each of a dial that began after the one before had failed.
     pub(super) streak: u32,
+    /// When it was last raised.
+    pub(super) raised_at: Nanos,
     pub(super) retry_at: Nanos,
     pub(super) last_failure: Option<F>,
     /// How long at least one dial was under way, before the present ones.
@@ -63,11 +65,14 @@ pub(super) struct Dials<F> {
 }
 
 impl<F> Dials<F> {
-    /// After `streak` failures in a row.
-    pub(super) fn back_off(&mut self, streak: u32, retry_at: Nanos) {
-        self.streak = self.streak.max(streak);
-        self.failures = self.failures.max(self.streak);
-        self.retry_at = self.retry_at.max(retry_at);
+    /// One that began then has failed, or what it came to broke at once. A wave of failures is one: whoever began before the last one was known says nothing new.
+    pub(super) fn fail(&mut self, began: Nanos, now: Nanos, streak: u32, retry_at: Nanos) {
+        self.failing = true;
+        if self.streak == 0 || began >= self.raised_at {
+            self.streak = streak;
+            self.raised_at = now;
+            self.retry_at = retry_at;
+        }
     }
 }
 
@@ -141,7 +146,7 @@ impl<T, F: Clone> State<T, F> {
     #[inline]
     pub(super) fn wants_dial(&self) -> bool {
         // After a failure one dial at a time finds out whether the other side is back.
-        let allowed = if self.dials.failures == 0 { usize::MAX } else { 1 };
+        let allowed = if self.dials.failing { 1 } else { usize::MAX };
         let wanted = self.queue.waiting() + self.rules.idle_min.saturating_sub(self.idle.len());
         !self.closed && self.size < self.rules.max && self.connecting < wanted.min(allowed)
     }
@@ -157,6 +162,7 @@ impl<T, F: Clone> State<T, F> {
         let place = &mut self.slots[slot as usize].place;
         assert!(matches!(place, Place::Free), "slot {slot} is {place:?} and can't be dialled for");
         *place = Place::Connecting;
+        self.slots[slot as usize].dates.born = now;
         if self.connecting == 0 {
             self.dials.busy_since = now;
         }
@@ -170,6 +176,15 @@ impl<T, F: Clone> State<T, F> {
         self.connecting -= 1;
         if self.connecting == 0 {
             self.dials.busy += now.saturating_sub(self.dials.busy_since);
+        }
+    }
+
+    /// A resource is leaving its use. If it was made after the last failure and has lasted, the failures are over.
+    pub(super) fn note_lasted(&mut self, slot: u32) {
+        let Dates { born, .. } = self.slots[slot as usize].dates;
+        let lasted = self.now.saturating_sub(born) >= self.rules.proven_after;
+        if lasted && born >= self.dials.raised_at {
+            self.dials.streak = 0;
         }
     }
 
@@ -335,7 +350,7 @@ impl<T, F: Clone> State<T, F> {
             dialling: self.dial_clock(now).saturating_sub(wait.dial_mark),
             position,
             dials: self.connecting,
-            backing_off: self.dials.failures > 0 && self.connecting == 0 && now < self.dials.retry_at,
+            backing_off: self.dials.failing && self.connecting == 0 && now < self.dials.retry_at,
             last_failure: self.dials.last_failure.clone(),
             holders: holders.to_vec(),
             counts: self.counts(),
@@ -446,8 +461,9 @@ impl<T, F: Clone> State<T, F> {
         match &mut grant {
             Grant::Resource(..) => self.count_again(),
             Grant::TimedOut(expired) => {
-                expired.waited -= wait.since;
-                expired.dialling -= wait.dial_mark;
+                expired.waited = expired.waited.saturating_sub(wait.since);
+                // A dial may end by a clock that was read before the request's.
+                expired.dialling = expired.dialling.saturating_sub(wait.dial_mark);
             }
             Grant::Failed(_) | Grant::Closed => {}
         }

@@ -1,0 +1,51 @@
+//! What is hard to come by in a whole pool: clocks that were read in another order than the lock was taken, and a keeper that is late.
+
+use super::*;
+
+type Kernel = Slots<u32, &'static str>;
+
+fn kernel(max: usize) -> Kernel {
+    let never = Nanos::MAX;
+    Slots::new(Rules { max, idle_min: 0, idle_timeout: never, check_after: never, proven_after: 0 })
+}
+
+fn queued(slots: &Kernel, timeout: Nanos, now: Nanos) -> (Key, Option<u32>) {
+    let patience = (Waker::noop().clone(), now);
+    let asked = slots.request(&mut Some(patience), timeout, Location::caller(), &|| now);
+    match asked.taken {
+        Taken::Queued(key) => (key, asked.dial),
+        _ => panic!("nothing is idle"),
+    }
+}
+
+/// Symptom: a timeout told of 584 years of dialling, or panicked under the lock.
+#[test]
+fn a_dial_may_end_by_an_older_clock_than_a_requests() {
+    let slots = kernel(1);
+    let (_first, dial) = queued(&slots, 1_000, 0);
+    let keeper = slots.keeper_needed(0).expect("there is none");
+    // It comes at 101, and the dial ends at 100: the dial's clock was read first.
+    let (mut key, _) = queued(&slots, 50, 101);
+    slots.dial_failed(dial.expect("there is room"), "refused", true, 100, |_| 10_000);
+    slots.tend(keeper, 151);
+    match slots.look(&mut key, Waker::noop()) {
+        Looked::Done(Taken::Ended(Grant::TimedOut(told))) => {
+            assert_eq!((told.waited, told.dialling), (50, 0));
+        }
+        _ => panic!("its time is over"),
+    }
+}
+
+/// Symptom: who waited again after a bad check relied on a keeper that nobody drove.
+#[test]
+fn who_waits_again_replaces_a_keeper_that_is_late() {
+    let slots = kernel(1);
+    slots.keeper_needed(0).expect("there is none");
+    let late = 2 * KEEPER_LATE;
+    let wait = slots.wait_of(1_000, Location::caller(), late);
+    assert!(slots.requeue(wait, Waker::noop().clone(), late).keeper_missing);
+    let slots = kernel(1);
+    slots.keeper_needed(0).expect("there is none");
+    let wait = slots.wait_of(1_000, Location::caller(), KEEPER_LATE / 2);
+    assert!(!slots.requeue(wait, Waker::noop().clone(), KEEPER_LATE / 2).keeper_missing, "it isn't late yet");
+}
