@@ -4,7 +4,10 @@
 //!   it, and so is a change of the limit: what doesn't fit at that instant is refused, whatever the limit was a moment before. Below zero it is the overdraft.
 //! - **Settled** is a second word, `epoch: 10 | settled: 54`, changed after the room when it grows and before it when it shrinks. Held is what remains:
 //!   `limit − room − settled`; it is never negative, and between the two steps of a settlement the cost counts as held.
-//! - **A snapshot** reads settled, room and settled again, until the two agree: then they were all true at the moment that room was read.
+//! - **A snapshot** reads settled, room and settled again, until the two agree and no limit, epoch or correction changed meanwhile: then they were all true
+//!   at the moment that room was read.
+//! - **Beyond counting**: a room that has fallen below what its word can count is *lost*. It stays so, whatever comes back, until its epoch is over; a room
+//!   without epochs, which counts 2^60 nano-units below zero, for good. No sum is cut off at a bound and then made smaller as if it were exact.
 //! - **Calendar periods** have four books, the epoch's number modulo 4. Rollover prepares the next one and swaps the epoch; nothing is zeroed under a
 //!   settlement that is still to come, which finds its own epoch's book. One that comes more than three epochs late is told as `late`.
 //! - **A lifetime** has one book, which nothing replaces: its room carries no epoch, and is all that a reservation looks at. A hold that cost no more than was held is settled by two additions.
@@ -14,7 +17,7 @@
 //!
 //! Rollover and changes of the limit take a lock, once an epoch. Assumed: no thread sleeps between two neighbouring instructions for a multiple of exactly 1024 epochs.
 
-use crate::ledger::{NANO_MAX, Shortage, Standing, add_bounded, reserve_from, room_after};
+use crate::ledger::{NANO_MAX, Shortage, Standing, reserve_from, room_after};
 use crate::period::Period;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock, wait_a_moment};
 
@@ -26,8 +29,18 @@ const BUCKETS: u64 = 8;
 /// Seats that settle a lifetime's money in words of their own.
 const SEATS: u64 = 3;
 
-/// Looks at an account that keeps changing, until sums of two moments are good enough.
-const STANDING_TRIES: usize = 100_000;
+/// Looks at an account that keeps changing, before its limits and epochs are kept still for the next ones.
+const FREE_LOOKS: usize = 100;
+/// Looks while they are still, until sums of two moments are good enough.
+const LOCKED_LOOKS: usize = 1000;
+
+/// Changes of more than one word, as one number: how many began, and in the lower bits how many of them go on.
+const CHANGES_LIVE_BITS: u32 = 22;
+const CHANGES_LIVE: u64 = (1 << CHANGES_LIVE_BITS) - 1;
+
+/// A lifetime's settlement that gives back less than this does so by an addition that looks at nothing first: what all threads of a machine add to
+/// a lost room at the same moment, before they see that it is lost, stays far below what would open it.
+const BLIND_MAX: u64 = 1 << 40;
 
 const AMOUNT_BITS: u32 = 54;
 const AMOUNT_MASK: u64 = (1 << AMOUNT_BITS) - 1;
@@ -65,6 +78,26 @@ impl RoomWord {
 
     fn room(self, word: u64) -> i64 {
         ((word << self.tag_bits) as i64) >> self.tag_bits
+    }
+
+    /// A room below it is lost.
+    fn lost_below(self) -> i64 {
+        if self.tag_bits == 0 { -(1 << 60) } else { -(NANO_MAX as i64) }
+    }
+
+    /// What is put in place of a lost room. One to which can be added unseen lies far below.
+    fn lost(self) -> i64 {
+        if self.tag_bits == 0 { -(7 << 60) } else { -(NANO_MAX as i64) - 1 }
+    }
+
+    fn is_lost(self, room: i64) -> bool {
+        room < self.lost_below()
+    }
+
+    /// What remains of `room` when `plus` comes back and `minus` goes.
+    fn after(self, room: i64, plus: u64, minus: u64) -> i64 {
+        let after = room_after(room, plus, minus);
+        if self.is_lost(room) || self.is_lost(after) { self.lost() } else { after }
     }
 }
 
@@ -114,7 +147,7 @@ impl Book {
     /// Whether less than `permille` parts of a thousand of the limit are used while there is `room`.
     #[inline]
     fn is_below(&self, room: i64, permille: u64) -> bool {
-        // Relaxed: a guess while others change it, as in `usage`.
+        // Relaxed: a guess while the limit changes. If the use seems too high, the call goes the long way, where `usage` looks again.
         let limit = self.limit.load(Ordering::Relaxed);
         !is_used_to(limit.saturating_sub(room.max(0) as u64), limit, permille)
     }
@@ -159,8 +192,8 @@ pub(crate) struct Account {
     settled: Slots<Settled>,
     /// The epoch that reservations are made in; never goes back.
     epoch: AtomicU64,
-    /// Odd while the lock's owner changes more than one word.
-    version: AtomicU64,
+    /// Changes of more than one word: rollovers, limits and corrections.
+    changes: AtomicU64,
     /// Of the epochs to come.
     limit: Mutex<u64>,
     /// Settled after its epoch's book was given up.
@@ -190,7 +223,7 @@ impl Account {
                 epoch: AtomicU64::new(u64::MAX),
             }),
             epoch: AtomicU64::new(epoch),
-            version: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             limit: Mutex::new(limit_nano),
             late: AtomicU64::new(0),
         };
@@ -249,11 +282,22 @@ impl Account {
         epoch
     }
 
-    /// Runs `change` so that a snapshot sees all of it or nothing. The caller has the lock.
+    /// Runs `change` so that a snapshot sees all of it or nothing.
     fn change(&self, change: impl FnOnce()) {
-        self.version.fetch_add(1, Ordering::AcqRel);
+        // AcqRel, both: partners of the looks at it in `unchanged`. Whoever sees a part of the change sees that it began.
+        self.changes.fetch_add((1 << CHANGES_LIVE_BITS) + 1, Ordering::AcqRel);
         change();
-        self.version.fetch_add(1, Ordering::AcqRel);
+        self.changes.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// What `look` saw, if no change of more than one word was beside it.
+    fn unchanged<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+        let before = self.changes.load(Ordering::Acquire);
+        if before & CHANGES_LIVE != 0 {
+            return None;
+        }
+        let seen = look();
+        (self.changes.load(Ordering::Acquire) == before).then_some(seen)
     }
 
     /// Swaps a calendar period's oldest book for a new one. The room comes last: from then on reservations find it. Swaps, as every change of
@@ -318,7 +362,7 @@ impl Account {
     /// Ends a hold that was made in `epoch` and cost `actual`.
     #[inline]
     pub(crate) fn settle(&self, epoch: u64, held: u64, actual: u64) {
-        if actual <= held && self.period == Period::Lifetime {
+        if is_blind(held, actual) && self.period == Period::Lifetime {
             self.settle_within(held, actual);
         } else {
             self.settle_in_epoch(epoch, held, actual);
@@ -327,11 +371,20 @@ impl Account {
 
     #[inline(never)]
     fn settle_in_epoch(&self, epoch: u64, held: u64, actual: u64) {
+        let (held, actual) = (held.min(NANO_MAX), actual.min(NANO_MAX));
         if !self.add_room(epoch, held, actual) {
             return self.note_late(actual);
         }
-        if actual > 0 && !self.add_settled(epoch, actual, 0) {
-            self.missed(epoch, actual);
+        if actual == 0 {
+            return;
+        }
+        match self.add_settled(epoch, actual) {
+            Some(0) => {}
+            // A full bucket stays full until it leaves, and then gives back what is in it: no more may be gone from the room.
+            Some(excess) => {
+                self.add_room(epoch, excess, 0);
+            }
+            None => self.missed(epoch, actual),
         }
     }
 
@@ -339,11 +392,11 @@ impl Account {
     #[inline]
     pub(crate) fn settle_by(&self, seat: usize, epoch: u64, held: u64, actual: u64) {
         match self.settled.more.get(seat) {
-            Some(own) if actual <= held && self.period == Period::Lifetime => {
+            Some(own) if is_blind(held, actual) && self.period == Period::Lifetime => {
                 // As in `settle_within`; but nobody else writes this word, so a load and a store are enough.
                 let before = own.nano.load(Ordering::Relaxed);
                 if held > actual {
-                    self.books.first.room.fetch_add(held - actual, Ordering::AcqRel);
+                    self.give_back(held - actual);
                 }
                 // Release: partner of the looks at it in `settled_now`. Whoever sees the cost settled sees the room that it left.
                 own.nano.store(before.wrapping_add(actual), Ordering::Release);
@@ -352,34 +405,46 @@ impl Account {
         }
     }
 
-    /// Ends a hold of the one epoch that there is, which cost no more than was held: nothing can be violated, nothing has to be looked at first. What was
-    /// held was in the room, so settled stays below twice the highest limit, and its word has room for that.
+    /// Ends a hold of the one epoch that there is, which cost no more than was held: nothing can be violated, nothing has to be looked at first.
     #[inline]
     fn settle_within(&self, held: u64, actual: u64) {
-        let (room, settled) = (&self.books.first.room, &self.settled.first.nano);
         // AcqRel, both: partners of the looks at them in `try_standing`. The room first: in between the cost counts as held.
         if held > actual {
-            room.fetch_add(held - actual, Ordering::AcqRel);
+            self.give_back(held - actual);
         }
         if actual > 0 {
-            settled.fetch_add(actual, Ordering::AcqRel);
+            self.settled.first.nano.fetch_add(actual, Ordering::AcqRel);
+        }
+    }
+
+    /// Adds to a lifetime's room less than [`BLIND_MAX`], and takes it away again if the room is lost.
+    #[inline]
+    fn give_back(&self, amount: u64) {
+        let room = &self.books.first.room;
+        let before = room.fetch_add(amount, Ordering::AcqRel) as i64;
+        if RoomWord::ALONE.is_lost(before) {
+            // Whoever else changes a lost room leaves it at the same.
+            room.swap(RoomWord::ALONE.lost() as u64, Ordering::AcqRel);
         }
     }
 
     /// Holds `amount` more, free or not: money that is being spent anyway.
     pub(crate) fn extend(&self, epoch: u64, amount: u64) {
-        self.add_room(epoch, 0, amount);
+        self.add_room(epoch, 0, amount.min(NANO_MAX));
     }
 
     /// What was settled in `epoch` as `before` was really `after`.
     pub(crate) fn correct(&self, epoch: u64, before: u64, after: u64) {
+        let (before, after) = (before.min(NANO_MAX), after.min(NANO_MAX));
         if after >= before {
             return self.settle(epoch, 0, after - before);
         }
-        // Settled shrinks before the room grows: what is held never seems negative.
-        if self.add_settled(epoch, 0, before - after) {
-            self.add_room(epoch, before - after, 0);
-        }
+        // A change, for settled comes back to what it was if another call settles as much. It shrinks before the room grows: what is held never seems negative.
+        self.change(|| {
+            if let Some(taken) = self.take_settled(epoch, before - after) {
+                self.add_room(epoch, taken, 0);
+            }
+        });
     }
 
     /// `actual` has no bucket any more.
@@ -412,7 +477,7 @@ impl Account {
             return word.is_of(seen, epoch);
         }
         while word.is_of(seen, epoch) {
-            let next = word.of(epoch, room_after(word.room(seen), plus, minus));
+            let next = word.of(epoch, word.after(word.room(seen), plus, minus));
             match room.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -421,42 +486,43 @@ impl Account {
         false
     }
 
-    /// Settled plus `plus` less `minus`; false if `epoch` was given up.
+    /// Settled plus `amount`. Gives how much of it the word couldn't count, from which on it stays as it is; nothing if `epoch` was given up.
     #[inline]
-    fn add_settled(&self, epoch: u64, plus: u64, minus: u64) -> bool {
+    fn add_settled(&self, epoch: u64, amount: u64) -> Option<u64> {
+        let (before, after) = self.change_settled(epoch, amount, |seen| (seen + amount).min(AMOUNT_MASK))?;
+        Some(amount - after.wrapping_sub(before))
+    }
+
+    /// Settled less `amount`. Gives by how much it is less; nothing if `epoch` was given up.
+    fn take_settled(&self, epoch: u64, amount: u64) -> Option<u64> {
+        let less = |seen: u64| if seen == AMOUNT_MASK { seen } else { seen.saturating_sub(amount) };
+        let (before, after) = self.change_settled(epoch, amount.wrapping_neg(), less)?;
+        Some(before.wrapping_sub(after))
+    }
+
+    /// Settled before and after it became `next` of it. A lifetime's, which only the sum of all words tells, is changed `by` that much in the shared word, round
+    /// the end of the numbers: it goes below zero when what a seat has settled is corrected.
+    #[inline]
+    fn change_settled(&self, epoch: u64, by: u64, next: impl Fn(u64) -> u64) -> Option<(u64, u64)> {
         let bucket = self.bucket(epoch);
         if bucket.epoch.load(Ordering::Acquire) != epoch {
-            return false;
+            return None;
         }
         if self.period == Period::Lifetime {
-            self.add_settled_ever(plus, minus);
-            return true;
+            // No look at the other words, which might be older than this one: while the room isn't lost, the sum is below 2^61.
+            let before = self.settled.first.nano.fetch_add(by, Ordering::AcqRel);
+            return Some((before, before.wrapping_add(by)));
         }
         let mut seen = bucket.nano.load(Ordering::Relaxed);
         while tag_of(seen) == epoch & TAG_MASK {
-            let next = tagged(epoch, add_bounded(amount_of(seen).saturating_sub(minus), plus));
-            match bucket.nano.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
+            let (before, after) = (amount_of(seen), next(amount_of(seen)));
+            let word = tagged(epoch, after);
+            match bucket.nano.compare_exchange_weak(seen, word, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some((before, after)),
                 Err(now) => seen = now,
             }
         }
-        false
-    }
-
-    /// As [`Self::add_settled`], where the sum of all words counts: the shared one goes below zero, round the end of the numbers, when what
-    /// a seat has settled is corrected.
-    fn add_settled_ever(&self, plus: u64, minus: u64) {
-        let shared = &self.settled.first.nano;
-        let mut seen = shared.load(Ordering::Relaxed);
-        loop {
-            let settled = self.settled_by_seats().wrapping_add(seen);
-            let after = add_bounded(settled.saturating_sub(minus), plus);
-            let next = seen.wrapping_add(after.wrapping_sub(settled));
-            match shared.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
+        None
     }
 
     fn settled_by_seats(&self) -> u64 {
@@ -472,52 +538,76 @@ impl Account {
         let book = self.book(epoch);
         let before = book.limit.load(Ordering::Acquire);
         self.change(|| {
-            book.limit.store(limit_nano, Ordering::Release);
+            // In this order `is_below` may see too much used meanwhile, and never too little.
+            if limit_nano > before {
+                book.limit.store(limit_nano, Ordering::Release);
+            }
             self.add_room(epoch, limit_nano, before);
+            book.limit.store(limit_nano, Ordering::Release);
         });
         *limit = limit_nano;
     }
 
     /// What all of it was at one moment, in the present epoch, which `epoch` may move on. It balances always. It is of one moment
-    /// unless others settled at each of a hundred thousand looks, or overdrafts have gone beyond what a word holds.
+    /// unless others settled, or corrected, at each of a thousand looks: then settled may be of a moment before the rest.
     pub(crate) fn standing(&self, epoch: u64) -> Standing {
         self.roll_to(epoch);
-        for _ in 0..STANDING_TRIES {
+        for _ in 0..FREE_LOOKS {
             if let Some(standing) = self.try_standing() {
                 return standing;
             }
             wait_a_moment();
         }
+        self.standing_locked()
+    }
+
+    /// As [`Self::standing`], while no limit and no epoch changes: whoever is about to change one isn't waited for in vain.
+    #[cold]
+    fn standing_locked(&self) -> Standing {
+        let _limit = lock(&self.limit);
+        for _ in 0..LOCKED_LOOKS {
+            if let Some(standing) = self.try_standing() {
+                return standing;
+            }
+            give_way();
+        }
         self.rough_standing()
     }
 
-    /// Sums that balance, though settled and room may be of two moments.
+    /// Sums that balance, though settled and room may be of two moments. The caller has the lock: limit and room belong together.
     fn rough_standing(&self) -> Standing {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let settled = self.settled_now(epoch);
-        let book = self.book(epoch);
-        let limit_nano = book.limit.load(Ordering::Acquire);
-        let used = u64::try_from(limit_nano as i64 - self.room_word.room(book.room.load(Ordering::Acquire)))
-            .unwrap_or(0);
+        // A sum of several words may seem below zero.
+        let settled = u64::try_from(self.settled_now(epoch) as i64).unwrap_or(0);
+        let (used, limit_nano) = self.used(epoch);
+        let used = u64::try_from(used).unwrap_or(0);
         Standing { limit_nano, settled_nano: settled.min(used), held_nano: used.saturating_sub(settled) }
     }
 
     /// Nothing if something moved meanwhile.
     fn try_standing(&self) -> Option<Standing> {
-        let version = self.version.load(Ordering::Acquire);
-        if version % 2 == 1 {
-            return None;
+        let look = || {
+            let epoch = self.epoch.load(Ordering::Acquire);
+            let settled = self.settled_now(epoch);
+            let (used, limit_nano) = self.used(epoch);
+            (self.settled_now(epoch) == settled).then_some((settled, used, limit_nano))
+        };
+        let (settled, used, limit_nano) = self.unchanged(look)??;
+        let used_nano = u64::try_from(used).ok()?;
+        if self.room_word.is_lost(limit_nano as i64 - used) {
+            // What can't be counted any more can't be told apart either.
+            return Some(Standing { limit_nano, settled_nano: used_nano, held_nano: 0 });
         }
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let settled = self.settled_now(epoch);
+        Some(Standing { limit_nano, settled_nano: settled, held_nano: used_nano.checked_sub(settled)? })
+    }
+
+    /// Settled and held, and the limit, which is read first.
+    #[inline]
+    fn used(&self, epoch: u64) -> (i64, u64) {
         let book = self.book(epoch);
         let limit_nano = book.limit.load(Ordering::Acquire);
         let room = self.room_word.room(book.room.load(Ordering::Acquire));
-        if self.settled_now(epoch) != settled || self.version.load(Ordering::Acquire) != version {
-            return None;
-        }
-        let used = u64::try_from(limit_nano as i64 - room).ok()?;
-        Some(Standing { limit_nano, settled_nano: settled, held_nano: used.checked_sub(settled)? })
+        (limit_nano as i64 - room, limit_nano)
     }
 
     fn settled_now(&self, epoch: u64) -> u64 {
@@ -531,19 +621,49 @@ impl Account {
         }
     }
 
-    /// Settled and held, and the limit; a guess while others change it.
+    /// Settled and held, at most the limit, and the limit, in `epoch`, which is the present one. From `permille` parts of a thousand of it on they are of one moment; below that a guess
+    /// while the limit changes.
     #[inline]
-    pub(crate) fn usage(&self, epoch: u64) -> (u64, u64) {
-        let book = self.book(self.roll_to(epoch));
-        let limit = book.limit.load(Ordering::Relaxed);
-        let room = self.room_word.room(book.room.load(Ordering::Relaxed)).max(0) as u64;
-        (limit.saturating_sub(room), limit)
+    pub(crate) fn usage(&self, epoch: u64, permille: u64) -> (u64, u64) {
+        let bounded = |(used, limit): (i64, u64)| (used.clamp(0, limit as i64) as u64, limit);
+        let (used, limit) = bounded(self.used(epoch));
+        // A limit and the room of another one may look like any use: one that is told, or sheds a call, is looked at again.
+        if is_used_to(used, limit, permille) { bounded(self.used_at_once(epoch)) } else { (used, limit) }
+    }
+
+    /// As [`Self::used`], both of one moment.
+    #[inline(never)]
+    fn used_at_once(&self, epoch: u64) -> (i64, u64) {
+        for _ in 0..FREE_LOOKS {
+            if let Some(used) = self.unchanged(|| self.used(epoch)) {
+                return used;
+            }
+            wait_a_moment();
+        }
+        let _limit = lock(&self.limit);
+        self.used(epoch)
     }
 
     /// What was settled after its epoch's book, or its bucket, was given up, in nano-units.
     pub(crate) fn late_nano(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
     }
+}
+
+/// Lets other threads run.
+fn give_way() {
+    #[cfg(not(steadfast_loom))]
+    std::thread::yield_now();
+    #[cfg(steadfast_loom)]
+    wait_a_moment();
+}
+
+/// Whether a lifetime's settlement needs no look at what is there: it costs no more than was held, and gives little back.
+#[inline]
+fn is_blind(held: u64, actual: u64) -> bool {
+    debug_assert!(actual <= NANO_MAX, "what a call owes is bounded");
+    // More than was held is round the end of the numbers.
+    held.wrapping_sub(actual) < BLIND_MAX
 }
 
 /// Whether `used` is at least `permille` parts of a thousand of `limit`. A limit of 0 is used up.
@@ -553,8 +673,10 @@ pub(crate) fn is_used_to(used: u64, limit: u64, permille: u64) -> bool {
     used * 1000 >= limit * permille
 }
 
-/// Amounts of accounts never reach beyond their words.
-const _: () = assert!(NANO_MAX < 1 << (AMOUNT_BITS - 1));
+/// Amounts of accounts never reach beyond their words: the highest limit, and what is used while a room isn't lost.
+const _: () = assert!(NANO_MAX < 1 << (AMOUNT_BITS - 1) && 2 * NANO_MAX < AMOUNT_MASK);
+/// However many threads give back at once, a lost room stays lost: there are fewer than 2^22 on a machine.
+const _: () = assert!((BLIND_MAX as i64) << 22 < 6 << 60);
 
 #[cfg(all(test, steadfast_loom))]
 mod loom_models;

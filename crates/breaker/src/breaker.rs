@@ -8,18 +8,22 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, InvalidConfig, ensure};
 use crate::estimator::Estimator;
-use crate::events::{Event, EventKind, Events, Level, Listener};
+use crate::events::{Event, Events, Listener, shielded};
 use crate::ledger::{Hold, NANO_MAX, Settlement, Standing};
 use crate::machine::{Admission, Machine, Recorded, Refusal};
 use crate::outcomes::Tally;
 use crate::permit::{Outcome, Owned, Part, Permit, mark_of};
 use crate::request::{CallError, Cost, Rejected, Request};
-use crate::rules::{Asked, Rule, RuleRefusal, Rules, is_shed};
-use crate::scope::{LedgerError, OnUnknown, Scope, ScopeRefusal};
+use crate::rules::{Rule, Rules};
+use crate::scope::{OnUnknown, Scope};
 use crate::seats::seat;
 use crate::stats::{Counters, End, Stats, add};
-use crate::tickets::{TICKETS_MAX, Tickets};
+use crate::tickets::Tickets;
 use crate::word::State;
+
+use self::pay::Payment;
+
+mod pay;
 
 /// What all handles of a breaker share.
 pub(crate) struct Core {
@@ -112,7 +116,10 @@ impl BreakerBuilder {
             events,
             counters: Counters::default(),
             clock: config.clock,
-            slow_ns: config.slow_call.map_or(u64::MAX, |slow| slow.as_nanos() as u64),
+            // Longer than any call can take: none is slow.
+            slow_ns: config
+                .slow_call
+                .map_or(u64::MAX, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX)),
             panic_is_failure: config.panic_is_failure,
             costs: (!plain).then(|| Box::new(costs)),
         };
@@ -135,9 +142,24 @@ impl Core {
         (earliest_ms, latest_ms)
     }
 
+    /// When a call begins, if that matters.
     #[inline]
     fn started_ns(&self) -> u64 {
         if self.slow_ns == u64::MAX { 0 } else { self.clock.monotonic_ns() }
+    }
+
+    /// As [`Self::started_ns`], of a call that was let through: should the clock panic, it wasn't.
+    #[inline]
+    fn started_ns_of(&self, admission: Admission) -> u64 {
+        if self.slow_ns == u64::MAX { 0 } else { self.read_start(admission) }
+    }
+
+    #[inline(never)]
+    fn read_start(&self, admission: Admission) -> u64 {
+        let admitted = Admitted { core: self, admission };
+        let started_ns = self.clock.monotonic_ns();
+        std::mem::forget(admitted);
+        started_ns
     }
 
     /// Whether it looks at nothing but health and scopes.
@@ -213,7 +235,8 @@ impl Core {
     /// Counts how a call ended. Inlined, so that a plain success is a handful of instructions.
     #[inline(always)]
     pub(crate) fn conclude(&self, admission: Admission, end: End, started_ns: u64) -> (End, Recorded) {
-        if end == End::Success && self.slow_ns == u64::MAX && !admission.is_probe() {
+        let needs_time = self.slow_ns != u64::MAX || self.machine.outcomes.needs_time();
+        if end == End::Success && !needs_time && !admission.is_probe() {
             let recorded = self.machine.record_success(
                 admission,
                 seat(),
@@ -235,19 +258,52 @@ impl Core {
 
     #[inline(never)]
     fn conclude_otherwise(&self, admission: Admission, end: End, started_ns: u64) -> (End, Recorded) {
+        let unnoted = Unnoted { core: self, admission, end };
         let took =
             if self.slow_ns == u64::MAX { 0 } else { self.clock.monotonic_ns().saturating_sub(started_ns) };
         let slow = self.slow_ns != u64::MAX && took >= self.slow_ns;
         let is_probe = admission.is_probe();
         let mark = mark_of(end, slow, self.panic_is_failure);
-        let recorded = match mark {
-            Some(mark) => {
-                self.machine.record(admission, seat(), mark, || self.now_ms(), |step| self.events.step(step))
-            }
-            None => self.machine.give_back(admission),
+        let (recorded, decides) = match mark {
+            Some(mark) => self.machine.count(admission, seat(), mark, &|| self.now_ms()),
+            None => (self.machine.give_back(admission), false),
         };
+        std::mem::forget(unnoted);
         let end = self.counters.note(end, recorded, is_probe, slow && mark.is_some());
+        if decides {
+            // All is counted by now: should the clock panic here, the next outcome decides.
+            self.machine.decide(admission, &|| self.now_ms(), &|step| self.events.step(step));
+        }
         (end, recorded)
+    }
+}
+
+/// A call that was let through but doesn't come to be, for somebody's code panics.
+struct Admitted<'a> {
+    core: &'a Core,
+    admission: Admission,
+}
+
+impl Drop for Admitted<'_> {
+    // Always: what is borrowed must lie in memory.
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.core.machine.give_back(self.admission);
+    }
+}
+
+/// An outcome whose counting the clock ends by a panic: the call has ended all the same, and tells nothing of the dependency.
+struct Unnoted<'a> {
+    core: &'a Core,
+    admission: Admission,
+    end: End,
+}
+
+impl Drop for Unnoted<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.core.machine.give_back(self.admission);
+        self.core.counters.note(self.end, Recorded::NotCounted, self.admission.is_probe(), false);
     }
 }
 
@@ -270,8 +326,14 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     #[cold]
     fn drop(&mut self) {
-        let end = if std::thread::panicking() { End::Panicked } else { End::Cancelled };
-        self.core.conclude(self.admission, end, self.started_ns);
+        if std::thread::panicking() {
+            // A second panic would end the process.
+            shielded(|| {
+                self.core.conclude(self.admission, End::Panicked, self.started_ns);
+            });
+        } else {
+            self.core.conclude(self.admission, End::Cancelled, self.started_ns);
+        }
     }
 }
 
@@ -293,6 +355,11 @@ impl Breaker {
             on_unpriced: OnUnknown::FailClosed,
             listeners: Vec::new(),
         }
+    }
+
+    /// Whether `core` is its own.
+    pub(crate) fn is_of(&self, core: &Core) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.core), core)
     }
 
     pub(crate) fn shared(&self) -> Arc<Core> {
@@ -327,7 +394,8 @@ impl Breaker {
                 None => core.admit()?,
             },
         };
-        let running = Running { core, admission, started_ns: core.started_ns() };
+        let started_ns = core.started_ns_of(admission);
+        let running = Running { core, admission, started_ns };
         let result = call();
         running.end(judge(&result));
         result.map_err(CallError::Failed)
@@ -376,7 +444,8 @@ impl Breaker {
                 None => core.admit()?,
             },
         };
-        let running = Running { core, admission, started_ns: core.started_ns() };
+        let started_ns = core.started_ns_of(admission);
+        let running = Running { core, admission, started_ns };
         let result = call().await;
         running.end(judge(&result));
         result.map_err(CallError::Failed)
@@ -464,24 +533,29 @@ impl Breaker {
                 None => core.admit().inspect_err(|_| core.note_saved(request))?,
             },
         };
-        let mut payment = Payment::default();
+        // Before a single limit is asked, which takes no time; ledgers and rules may, and the time is read after them.
+        let started_ns = core.started_ns_of(admission);
+        let admitted = Admitted { core, admission };
+        let mut payment = Payment { started_ns, ..Payment::default() };
         if request.cost != Cost::Free || !request.scopes.is_empty() || !core.is_plain() {
             if let Some((cost, ticket)) = core.pay_quietly(request) {
-                payment = Payment { cost, tickets: Tickets::one(ticket), paid: 0 };
+                payment = Payment { cost, tickets: Tickets::one(ticket), paid: 0, started_ns };
             } else {
                 match core.pay(request) {
                     Ok(paid) => payment = paid,
                     Err((rejected, estimate)) => {
                         // The dependency has nothing to do with it.
-                        core.machine.give_back(admission);
+                        drop(admitted);
                         core.counters.reject(&rejected, estimate);
                         return Err(rejected);
                     }
                 }
             }
         }
-        let Payment { cost, tickets, paid } = payment;
-        core.tally_all([(Tally::Acquired, 1), (Tally::Reserved, cost)]);
+        std::mem::forget(admitted);
+        let Payment { cost, tickets, paid, started_ns } = payment;
+        let hold = Hold::new(cost);
+        core.tally_all([(Tally::Acquired, 1), (Tally::Reserved, hold.held_nano())]);
         Ok(Permit {
             core: shared,
             scopes,
@@ -490,8 +564,8 @@ impl Breaker {
             tickets,
             paid,
             admission,
-            hold: Hold::new(cost),
-            started_ns: core.started_ns(),
+            hold,
+            started_ns,
             is_over: false,
         })
     }
@@ -578,14 +652,6 @@ impl Breaker {
     pub const BYTES: usize = size_of::<Core>();
 }
 
-/// What a call holds: how much, where, and which rules' bits.
-#[derive(Default)]
-struct Payment {
-    cost: u64,
-    tickets: Tickets,
-    paid: u32,
-}
-
 /// What the window holds; while half-open, what the probes have found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -598,190 +664,4 @@ pub struct WindowCounts {
     pub slow: u64,
     /// Probes that are out.
     pub probes: u64,
-}
-
-impl Core {
-    /// What a request will cost; `None` if nobody knows.
-    fn price(&self, request: &Request<'_>) -> Option<u64> {
-        match request.cost {
-            Cost::Free => Some(0),
-            Cost::Nano(nano) => Some(nano),
-            Cost::Unknown => None,
-            Cost::Tokens { input, output_max } => {
-                let estimate = self.estimator()?.estimate(request.operation, input, output_max)?;
-                Some(estimate.nano)
-            }
-        }
-    }
-
-    #[cold]
-    fn note_saved(&self, request: &Request<'_>) {
-        if let Some(estimate @ 1..) = self.price(request) {
-            add(&self.counters.saved_nano, estimate);
-        }
-    }
-
-    /// The short way of [`Self::pay`], where only one limit has a say and there is nothing to tell. Gives the cost and the ticket.
-    #[inline(always)]
-    fn pay_quietly(&self, request: &Request<'_>) -> Option<(u64, u64)> {
-        let (Cost::Nano(cost), [scope], true) = (request.cost, request.scopes, self.is_plain()) else {
-            return None;
-        };
-        Some((cost, scope.reserve_quietly(cost)?))
-    }
-
-    /// Holds the cost of a request with all who pay it. Gives what was paid, or the refusal and the estimate.
-    #[inline(never)]
-    fn pay(&self, request: &Request<'_>) -> Result<Payment, (Rejected, u64)> {
-        let cost = match request.cost {
-            Cost::Nano(nano) => nano,
-            _ => self.price_or_assume(request)?,
-        };
-        let mut tickets = Tickets::default();
-        // Scopes have clocks of their own, mostly the same: each is read at most once a call.
-        let moment = Moment::new(request.scopes.first().map_or(&*self.clock, Scope::clock));
-        let used = self.pay_scopes(request, cost, &moment, &mut tickets)?;
-        let mut paid = 0;
-        if !self.rules().is_empty() {
-            match self.pay_rules(request, cost, &mut tickets, used) {
-                Ok(bits) => paid = bits,
-                Err(rejected) => {
-                    Self::give_back(request.scopes, &tickets, cost);
-                    return Err((rejected, cost));
-                }
-            }
-        }
-        Ok(Payment { cost, tickets, paid })
-    }
-
-    fn price_or_assume(&self, request: &Request<'_>) -> Result<u64, (Rejected, u64)> {
-        let on_unpriced = self.costs.as_ref().map_or(OnUnknown::FailClosed, |costs| costs.on_unpriced);
-        match (self.price(request), on_unpriced) {
-            (Some(cost), _) => Ok(cost),
-            (None, OnUnknown::FailOpen { assumed_nano }) => Ok(assumed_nano),
-            (None, OnUnknown::FailClosed) => Err((Rejected::Unpriced, 0)),
-        }
-    }
-
-    /// Holds `cost` with each scope; gives the number of their limits.
-    fn pay_scopes(
-        &self,
-        request: &Request<'_>,
-        cost: u64,
-        moment: &Moment<'_>,
-        tickets: &mut Tickets,
-    ) -> Result<usize, (Rejected, u64)> {
-        let limits: usize = request.scopes.iter().map(Scope::limits).sum();
-        if limits > TICKETS_MAX {
-            return Err((Rejected::TooManyLimits { limits, limits_max: TICKETS_MAX }, cost));
-        }
-        let mut used = 0;
-        for (at, scope) in request.scopes.iter().enumerate() {
-            if let Some(ticket) = scope.reserve_quietly_now(cost, moment) {
-                tickets.set(used, ticket);
-            } else if let Err(rejected) = self.pay_scope(scope, request, cost, moment, tickets, used) {
-                Self::give_back(&request.scopes[..at], tickets, cost);
-                return Err((rejected, cost));
-            }
-            used += scope.limits();
-        }
-        Ok(used)
-    }
-
-    fn give_back(scopes: &[Scope], tickets: &Tickets, cost: u64) {
-        let mut first = 0;
-        for scope in scopes {
-            scope.settle(tickets, first, cost, 0);
-            first += scope.limits();
-        }
-    }
-
-    #[inline]
-    fn pay_scope(
-        &self,
-        scope: &Scope,
-        request: &Request<'_>,
-        cost: u64,
-        moment: &Moment<'_>,
-        tickets: &mut Tickets,
-        first: usize,
-    ) -> Result<(), Rejected> {
-        let (level, limit) = scope.level(moment, |limit, level| {
-            self.events.tell(EventKind::Budget {
-                scope: scope.shared_name(),
-                period: scope.period(limit),
-                level,
-            });
-        });
-        if level >= Level::Throttle && is_shed(request.class, || self.is_thinned()) {
-            let resets_in = scope.resets_in_ms(limit, moment).map(Duration::from_millis);
-            return Err(Rejected::Shed { scope: scope.shared_name(), level, resets_in });
-        }
-        match scope.reserve(cost, moment, tickets, first) {
-            Ok(unledgered) => {
-                if unledgered {
-                    add(&self.counters.unledgered_nano, cost);
-                }
-                Ok(())
-            }
-            Err(refusal) => Err(self.scope_refused(scope, &refusal, moment)),
-        }
-    }
-
-    #[cold]
-    fn scope_refused(&self, scope: &Scope, refusal: &ScopeRefusal, moment: &Moment<'_>) -> Rejected {
-        let LedgerError::Short(shortage) = refusal.error else {
-            return Rejected::LedgerUnavailable { scope: scope.shared_name() };
-        };
-        if scope.is_first_block(refusal.limit, moment) {
-            let period = scope.period(refusal.limit);
-            self.events.tell(EventKind::Budget { scope: scope.shared_name(), period, level: Level::Block });
-        }
-        Rejected::Budget {
-            scope: scope.shared_name(),
-            needed_nano: shortage.needed_nano,
-            available_nano: shortage.available_nano,
-            resets_in: scope.resets_in_ms(refusal.limit, moment).map(Duration::from_millis),
-        }
-    }
-
-    /// Every other normal call at the throttle level.
-    fn is_thinned(&self) -> bool {
-        self.counters.thinned.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
-    }
-
-    fn pay_rules(
-        &self,
-        request: &Request<'_>,
-        cost: u64,
-        tickets: &mut Tickets,
-        first: usize,
-    ) -> Result<u32, Rejected> {
-        let moment = Moment::new(&*self.clock);
-        let mut news = |rule: &Arc<str>, period, level| {
-            self.events.tell(EventKind::Budget { scope: Arc::clone(rule), period, level });
-        };
-        let call = Asked { operation: request.operation, class: request.class, cost, moment: &moment };
-        let asked = self.rules().reserve(&call, tickets, first, || self.is_thinned(), &mut news);
-        asked.map_err(|refusal| match refusal {
-            RuleRefusal::Cooldown { rule, wait_ms } => {
-                Rejected::Cooldown { rule, retry_after: Duration::from_millis(wait_ms) }
-            }
-            RuleRefusal::TooExpensive { rule, allowed_nano } => {
-                Rejected::TooExpensive { rule, needed_nano: cost, allowed_nano }
-            }
-            RuleRefusal::Shed { rule, resets_in_ms } => Rejected::Shed {
-                scope: rule,
-                level: Level::Throttle,
-                resets_in: resets_in_ms.map(Duration::from_millis),
-            },
-            RuleRefusal::Short { rule, shortage, resets_in_ms } => Rejected::Budget {
-                scope: rule,
-                needed_nano: shortage.needed_nano,
-                available_nano: shortage.available_nano,
-                resets_in: resets_in_ms.map(Duration::from_millis),
-            },
-            RuleRefusal::TooMany { limits } => Rejected::TooManyLimits { limits, limits_max: TICKETS_MAX },
-        })
-    }
 }

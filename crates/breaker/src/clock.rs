@@ -10,7 +10,10 @@ use crate::period::Period;
 /// A source of time: one that only goes on, for the breaker, and the calendar's, for budgets.
 ///
 /// Should a monotonic time go back all the same, an open breaker stays open until the deadline is reached again, and a window of time stays
-/// in its bucket. A calendar that goes back changes nothing: the epochs of budgets never do.
+/// in its bucket. Deadlines more than 2^35 − 1 ms (398 days) away are taken for past: so an opening of a year ends at once if the time goes back by
+/// more than 32 days. A calendar that goes back changes nothing: the epochs of budgets never do.
+///
+/// A clock that panics harms no other call: the panic goes on to the caller, and the call's money and its probe's place are given back.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Nanoseconds since any fixed moment.
     fn monotonic_ns(&self) -> u64;
@@ -19,7 +22,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The earliest and the latest time that [`Self::monotonic_ns`] may say now, for a clock that knows this cheaper than the time itself.
     ///
     /// An open breaker refuses at once while its deadline lies after the latest, and tells how long it is from the earliest; otherwise it asks
-    /// for the time itself. So a wide answer costs a second reading, never a wrong decision. By default both are the time itself.
+    /// for the time itself. So a wide answer costs a second reading, never a wrong decision, and so does one whose latest comes before its earliest. But the time itself must lie between them.
+    /// By default both are the time itself.
     fn monotonic_bounds_ns(&self) -> (u64, u64) {
         let now_ns = self.monotonic_ns();
         (now_ns, now_ns)

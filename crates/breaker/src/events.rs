@@ -87,6 +87,25 @@ struct Log {
     delivering: bool,
 }
 
+/// Runs what others have written, and keeps its panic to itself; also that of the panic's payload, which is dropped here.
+pub(crate) fn shielded(run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
+        && let Err(of_payload) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        // No end to it otherwise.
+        std::mem::forget(of_payload);
+    }
+}
+
+/// Somebody delivers. The one who does ends it under the lock, so this is dropped only while it panics.
+struct Delivery<'a>(&'a Made);
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner).delivering = false;
+    }
+}
+
 /// The event log of a breaker. Nothing is made before the first event or listener: most breakers never open.
 pub(crate) struct Events {
     kept_max: usize,
@@ -171,17 +190,20 @@ impl Events {
             return;
         }
         log.delivering = true;
+        // Should anything panic all the same, the next event finds somebody to deliver it.
+        let delivery = Delivery(self.made());
         while let Some(event) = log.undelivered.pop_front() {
             drop(log);
             // Copied out: a listener may add another.
             let listeners = self.made().listeners.read().unwrap_or_else(PoisonError::into_inner).clone();
             for listener in listeners {
                 // A listener's panic is its own: the call that caused the event has nothing to do with it.
-                let _ = catch_unwind(AssertUnwindSafe(|| listener.on_event(&event)));
+                shielded(|| listener.on_event(&event));
             }
             log = self.made().log.lock().unwrap_or_else(PoisonError::into_inner);
         }
         log.delivering = false;
+        std::mem::forget(delivery);
     }
 
     pub(crate) fn since(&self, number: u64) -> Vec<Event> {

@@ -39,7 +39,8 @@ impl fmt::Display for Shortage {
 
 impl std::error::Error for Shortage {}
 
-/// One limit and what became of it, in nano-units.
+/// One limit and what became of it, in nano-units. Any amount above [`NANO_MAX`] is taken for that; a sum that reaches `u64::MAX` is beyond counting,
+/// and stays there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// What may be spent.
@@ -92,18 +93,18 @@ impl Standing {
 
     /// Holds `amount_nano` though it may not be free: money that is being spent anyway.
     pub fn extend(&mut self, amount_nano: u64) {
-        self.held_nano = add_bounded(self.held_nano, amount_nano);
+        self.held_nano = more(self.held_nano, amount_nano);
     }
 
     /// Ends a hold of `held_nano` that cost `actual_nano`; 0 releases it. More than is held is taken for all that is held.
     pub fn settle(&mut self, held_nano: u64, actual_nano: u64) {
-        self.held_nano = self.held_nano.saturating_sub(held_nano);
-        self.settled_nano = add_bounded(self.settled_nano, actual_nano);
+        self.held_nano = less(self.held_nano, held_nano);
+        self.settled_nano = more(self.settled_nano, actual_nano);
     }
 
     /// What was settled as `before_nano` was really `after_nano`.
     pub fn correct(&mut self, before_nano: u64, after_nano: u64) {
-        self.settled_nano = add_bounded(self.settled_nano.saturating_sub(before_nano), after_nano);
+        self.settled_nano = more(less(self.settled_nano, before_nano), after_nano);
     }
 
     /// Changes the limit; one below what is used leaves an overdraft.
@@ -116,9 +117,19 @@ impl Standing {
     }
 }
 
-/// `a + b`, at most [`NANO_MAX`]: what is beyond can't be told, but it is over every limit.
-pub(crate) fn add_bounded(a: u64, b: u64) -> u64 {
+/// `a + b`, at most [`NANO_MAX`]: what one call costs.
+fn add_bounded(a: u64, b: u64) -> u64 {
     a.saturating_add(b).min(NANO_MAX)
+}
+
+/// A sum and one amount more.
+fn more(sum: u64, amount: u64) -> u64 {
+    sum.saturating_add(amount.min(NANO_MAX))
+}
+
+/// A sum and one amount less, at least 0. Nobody knows what remains of one that is beyond counting.
+fn less(sum: u64, amount: u64) -> u64 {
+    if sum == u64::MAX { sum } else { sum.saturating_sub(amount.min(NANO_MAX)) }
 }
 
 /// What remains of `room` (limit less settled less held) when `amount` of it is held; nothing if it doesn't fit whole.
@@ -128,11 +139,10 @@ pub(crate) fn reserve_from(room: i64, amount: u64) -> Option<i64> {
     (room >= 0 && left >= 0).then_some(left)
 }
 
-/// What remains of `room` when a hold ends: the hold comes back, its cost goes.
+/// What remains of `room` when a hold ends: the hold comes back, its cost goes. Both are at most a few times [`NANO_MAX`].
 #[inline]
 pub(crate) fn room_after(room: i64, held: u64, actual: u64) -> i64 {
-    let bound = NANO_MAX as i64;
-    (room + held.min(NANO_MAX) as i64 - actual.min(NANO_MAX) as i64).clamp(-bound - 1, bound)
+    room.saturating_add(held as i64 - actual as i64).min(NANO_MAX as i64)
 }
 
 /// What is known of a call's cost at its end.
@@ -272,7 +282,7 @@ impl Books {
         let own = self.open.iter_mut().find(|(epoch, _)| *epoch == reservation.epoch);
         match own {
             Some((_, standing)) => standing.settle(reservation.held_nano, actual_nano),
-            None => self.late_nano = add_bounded(self.late_nano, actual_nano),
+            None => self.late_nano = more(self.late_nano, actual_nano),
         }
     }
 

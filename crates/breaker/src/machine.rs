@@ -145,7 +145,7 @@ impl Machine {
     }
 
     /// How long an open breaker still is open, as far as that is certain from the earliest and the latest time that it may be now: nothing if it isn't
-    /// open, or if its time may be over. What is told is no shorter than it is.
+    /// open, or if its time may be over. What is told is no shorter than it is: it is counted from the earliest.
     #[inline]
     pub(crate) fn open_for_ms(&self, bounds_ms: impl Fn() -> (u64, u64)) -> Option<u64> {
         let word = self.word();
@@ -153,9 +153,13 @@ impl Machine {
             return None;
         }
         let (earliest_ms, latest_ms) = bounds_ms();
-        let wait_ms = word.remaining_ms(latest_ms);
-        // Of an opening of a year, the earliest may lie too far before the deadline to be told from what is past.
-        (wait_ms > 0).then(|| word.remaining_ms(earliest_ms).max(wait_ms))
+        let (longest_ms, shortest_ms) = (word.remaining_ms(earliest_ms), word.remaining_ms(latest_ms));
+        // Deadlines are compared on a circle. Where both waits differ by just what the bounds are apart, no wrap lies between them, and each moment
+        // between them would refuse as well. The bounds of a clock that turns them round say nothing.
+        let is_certain = shortest_ms > 0
+            && earliest_ms <= latest_ms
+            && longest_ms.wrapping_sub(shortest_ms) == latest_ms - earliest_ms;
+        is_certain.then_some(longest_ms)
     }
 
     /// Lets a call pass or not. `now_ms` is asked only when the breaker isn't closed; `told` hears of each edge that this call makes.
@@ -209,7 +213,7 @@ impl Machine {
         }
     }
 
-    /// Counts a success that wasn't slow: the short way of [`Self::record`].
+    /// Counts a success that wasn't slow: the short way of [`Self::record`], for windows of calls.
     #[inline(always)]
     pub(crate) fn record_success(
         &self,
@@ -219,7 +223,8 @@ impl Machine {
         told: impl Fn(Step),
     ) -> Recorded {
         let word = self.word();
-        if !word.is_closed() || word != admission.word || self.outcomes.needs_time() {
+        debug_assert!(!self.outcomes.needs_time(), "the long way reads the clock before it counts");
+        if !word.is_closed() || word != admission.word {
             return self.record(admission, seat, Mark::SUCCESS, now_ms, told);
         }
         match self.outcomes.success(seat, word.generation()) {
@@ -242,21 +247,43 @@ impl Machine {
         now_ms: impl Fn() -> u64,
         told: impl Fn(Step),
     ) -> Recorded {
+        let (recorded, decides) = self.count(admission, seat, mark, &now_ms);
+        if decides {
+            self.decide(admission, &now_ms, &told);
+        }
+        recorded
+    }
+
+    /// The first half of [`Self::record`]: counts an outcome, and says whether the state may have to change. Where the clock panics, nothing is counted.
+    pub(crate) fn count(
+        &self,
+        admission: Admission,
+        seat: usize,
+        mark: Mark,
+        now_ms: &impl Fn() -> u64,
+    ) -> (Recorded, bool) {
         let word = admission.word;
         if let Some(lease) = admission.lease() {
-            return self.record_probe(word, lease, mark, &now_ms, &told);
+            let recorded = self.count_probe(word, lease, mark);
+            return (recorded, recorded == Recorded::Counted);
         }
         if word != self.word() || word.state() == State::Disabled {
-            return Recorded::NotCounted;
+            return (Recorded::NotCounted, false);
         }
         let at_ms = if self.outcomes.needs_time() { now_ms() } else { 0 };
-        let Ok(opens) = self.outcomes.record(seat, word.generation(), mark, at_ms) else {
-            return Recorded::NotCounted;
-        };
-        if opens {
-            self.trip(word, &now_ms, &told);
+        match self.outcomes.record(seat, word.generation(), mark, at_ms) {
+            Ok(opens) => (Recorded::Counted, opens),
+            Err(()) => (Recorded::NotCounted, false),
         }
-        Recorded::Counted
+    }
+
+    /// The second half of [`Self::record`]: changes the state if it must.
+    pub(crate) fn decide(&self, admission: Admission, now_ms: &impl Fn() -> u64, told: &impl Fn(Step)) {
+        if admission.is_probe() {
+            self.judge_probes(admission.word, now_ms, told);
+        } else {
+            self.trip(admission.word, now_ms, told);
+        }
     }
 
     /// As [`Self::trip`]. By value: what is borrowed must lie in memory, also where it isn't needed.
@@ -281,14 +308,7 @@ impl Machine {
     }
 
     /// A probe's outcome stands in its slot; it isn't in the totals.
-    fn record_probe(
-        &self,
-        word: Word,
-        lease: Lease,
-        mark: Mark,
-        now_ms: &impl Fn() -> u64,
-        told: &impl Fn(Step),
-    ) -> Recorded {
+    fn count_probe(&self, word: Word, lease: Lease, mark: Mark) -> Recorded {
         if word != self.word() {
             self.leases.release(lease);
             return Recorded::NotCounted;
@@ -296,7 +316,6 @@ impl Machine {
         if !self.leases.finish(lease, mark) {
             return Recorded::Expired;
         }
-        self.judge_probes(word, now_ms, told);
         Recorded::Counted
     }
 

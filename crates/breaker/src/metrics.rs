@@ -33,7 +33,7 @@ const CALLS: [Part; 14] = [
 /// Gross of later corrections, which are told by themselves: counters only grow.
 const MONEY: [Part; 5] = [
     ("estimated", |stats| stats.estimated_nano),
-    ("actual", |stats| stats.actual_nano + stats.corrected_down_nano),
+    ("actual", |stats| stats.actual_nano.wrapping_add(stats.corrected_down_nano)),
     ("corrected_down", |stats| stats.corrected_down_nano),
     ("saved", |stats| stats.saved_nano),
     ("unledgered", |stats| stats.unledgered_nano),

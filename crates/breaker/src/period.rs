@@ -53,7 +53,8 @@ impl Period {
                 while month_of(day) == month {
                     day += 1;
                 }
-                Some(day * DAY_MS - wall_ms)
+                // At the end of time a month has no end.
+                Some(day.saturating_mul(DAY_MS).saturating_sub(wall_ms).max(1))
             }
             Self::Sliding(length) => {
                 let slide = Self::slide_ms(length);
@@ -108,5 +109,8 @@ mod tests {
             }
         }
         assert_eq!(Period::Lifetime.remaining_ms(5, 5), None);
+        for period in [Period::Hour, Period::Day, Period::Month] {
+            assert!(period.remaining_ms(u64::MAX, 0).is_some_and(|left| left > 0), "{period:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::breaker::{Breaker, Core};
+use crate::events::shielded;
 use crate::ledger::{Hold, Settlement};
 use crate::machine::{Admission, Recorded};
 use crate::outcomes::{Mark, Tally};
@@ -94,47 +95,128 @@ struct Payers<'p> {
     paid: u32,
 }
 
-impl Payers<'_> {
-    /// Each scope with the place of its first ticket; gives the rules' first place.
-    #[inline]
-    fn each(&self, mut visit: impl FnMut(&Scope, usize)) -> usize {
-        let mut first = 0;
-        for scope in self.scopes {
-            visit(scope, first);
-            first += scope.limits();
-        }
-        first
+/// A round of the scopes that pay, each with the place of its first ticket, and of `rest`, with the place after the last. Should a ledger panic, the others
+/// have their turn all the same, before the panic goes on.
+pub(crate) struct Round<'s, V: Fn(&Scope, usize), R: Fn(usize)> {
+    scopes: &'s [Scope],
+    visit: V,
+    rest: R,
+    first: usize,
+    is_over: bool,
+}
+
+impl<'s, V: Fn(&Scope, usize), R: Fn(usize)> Round<'s, V, R> {
+    #[inline(always)]
+    pub(crate) fn run(scopes: &'s [Scope], visit: V, rest: R) {
+        let mut round = Self { scopes, visit, rest, first: 0, is_over: false };
+        round.go_on();
+        std::mem::forget(round);
     }
 
+    /// A turn counts as taken before it is: what panics isn't asked again.
+    #[inline(always)]
+    fn go_on(&mut self) {
+        while let [scope, others @ ..] = self.scopes {
+            let first = self.first;
+            (self.scopes, self.first) = (others, first + scope.limits());
+            (self.visit)(scope, first);
+        }
+        self.is_over = true;
+        (self.rest)(self.first);
+    }
+}
+
+impl<V: Fn(&Scope, usize), R: Fn(usize)> Drop for Round<'_, V, R> {
+    #[cold]
+    #[inline(never)]
+    fn drop(&mut self) {
+        while !self.is_over {
+            shielded(|| self.go_on());
+        }
+    }
+}
+
+impl Payers<'_> {
     /// Ends the hold of a call, and counts it among those that ended.
     #[inline(never)]
     fn settle(&self, held: u64, actual: u64) {
-        if held > 0 || actual > 0 {
-            let rules = self.each(|scope, first| scope.settle(self.tickets, first, held, actual));
-            if self.paid != 0 {
-                self.core.rules().settle(self.paid, self.tickets, rules, held, actual);
-            }
+        if held == 0 && actual == 0 {
+            return self.core.tally_settled(held, actual);
         }
-        self.core.tally_settled(held, actual);
+        Round::run(
+            self.scopes,
+            |scope, first| scope.settle(self.tickets, first, held, actual),
+            |rules| {
+                if self.paid != 0 {
+                    self.core.rules().settle(self.paid, self.tickets, rules, held, actual);
+                }
+                self.core.tally_settled(held, actual);
+            },
+        );
     }
 
     fn extend(&self, amount: u64) {
-        let rules = self.each(|scope, first| scope.extend(self.tickets, first, amount));
-        self.core.rules().extend(self.paid, self.tickets, rules, amount);
-        add(&self.core.counters.extended_nano, amount);
+        Round::run(
+            self.scopes,
+            |scope, first| scope.extend(self.tickets, first, amount),
+            |rules| {
+                self.core.rules().extend(self.paid, self.tickets, rules, amount);
+                add(&self.core.counters.extended_nano, amount);
+            },
+        );
     }
 
     fn correct(&self, before: u64, after: u64) {
-        let rules = self.each(|scope, first| scope.correct(self.tickets, first, before, after));
-        self.core.rules().correct(self.paid, self.tickets, rules, before, after);
-        let counters = &self.core.counters;
-        // What is held in sum stays as it is.
-        if after >= before {
-            self.core.tally(Tally::Actual, after - before);
-            add(&counters.overrun_nano, after - before);
-        } else {
-            add(&counters.corrected_down_nano, before - after);
+        Round::run(
+            self.scopes,
+            |scope, first| scope.correct(self.tickets, first, before, after),
+            |rules| {
+                self.core.rules().correct(self.paid, self.tickets, rules, before, after);
+                let counters = &self.core.counters;
+                // What is held in sum stays as it is.
+                if after >= before {
+                    self.core.tally(Tally::Actual, after - before);
+                    add(&counters.overrun_nano, after - before);
+                } else {
+                    add(&counters.corrected_down_nano, before - after);
+                }
+            },
+        );
+    }
+}
+
+/// What remains to be done for a permit whose ledger panics while it is settled.
+struct Unconcluded<'p> {
+    core: &'p Core,
+    admission: Admission,
+    end: End,
+    started_ns: u64,
+    bill: Option<&'p Mutex<Bill>>,
+    cost_nano: u64,
+}
+
+impl Unconcluded<'_> {
+    fn conclude(self) -> (End, Recorded) {
+        self.tell_bill();
+        let (core, admission, end, started_ns) = (self.core, self.admission, self.end, self.started_ns);
+        std::mem::forget(self);
+        core.conclude(admission, end, started_ns)
+    }
+
+    fn tell_bill(&self) {
+        if let Some(bill) = self.bill {
+            *bill.lock().unwrap_or_else(PoisonError::into_inner) = Bill::Settled(self.cost_nano);
         }
+    }
+}
+
+impl Drop for Unconcluded<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.tell_bill();
+        shielded(|| {
+            self.core.conclude(self.admission, self.end, self.started_ns);
+        });
     }
 }
 
@@ -244,7 +326,11 @@ impl Permit<'_> {
     }
 
     /// A receipt, for a bill that may come after the permit has ended. Allocates.
+    ///
+    /// # Panics
+    /// If `breaker` isn't the one that gave the permit: another's rules would be corrected.
     pub fn receipt(&mut self, breaker: &Breaker) -> Receipt {
+        assert!(breaker.is_of(&self.core), "a receipt must be of the breaker that gave the permit");
         let owned = self.owned.get_or_insert_default();
         let bill = Arc::clone(owned.bill.get_or_insert_with(|| Arc::new(Mutex::new(Bill::Running))));
         let scopes = if owned.scopes.is_empty() { Arc::from(self.scopes) } else { Arc::clone(&owned.scopes) };
@@ -260,12 +346,13 @@ impl Permit<'_> {
         let (held, cost_nano) = (self.hold.held_nano(), self.hold.owed_nano(settlement));
         // It owns nothing, and from here on it has ended.
         std::mem::forget(self);
-        let (end, recorded) = core.conclude(admission, outcome.end(), started_ns);
+        // The money first: the clock may panic.
         match payer {
             Some((scope, ticket)) => settle_single(core, scope, ticket, held, cost_nano),
             None if held == 0 && cost_nano == 0 => core.tally(Tally::Ended, 1),
             None => core.tally_settled(held, cost_nano),
         }
+        let (end, recorded) = core.conclude(admission, outcome.end(), started_ns);
         Ended { end, counted: recorded == Recorded::Counted, cost_nano }
     }
 
@@ -293,26 +380,33 @@ impl Permit<'_> {
     fn end(&mut self, end: End, settlement: Settlement) -> Ended {
         self.is_over = true;
         let core = &*self.core;
-        let (end, recorded) = core.conclude(self.admission, end, self.started_ns);
         let cost_nano = self.hold.owed_nano(settlement);
+        let bill = self.owned.as_ref().and_then(|owned| owned.bill.as_deref());
+        let (admission, started_ns) = (self.admission, self.started_ns);
+        let unconcluded = Unconcluded { core, admission, end, started_ns, bill, cost_nano };
         self.payers().settle(self.hold.held_nano(), cost_nano);
         if let (Settlement::Exact(actual), Some(estimator)) = (settlement, core.estimator())
             && !self.operation().is_empty()
         {
             estimator.learn(self.operation(), actual);
         }
-        if let Some(bill) = self.owned.as_ref().and_then(|owned| owned.bill.as_ref()) {
-            *bill.lock().unwrap_or_else(PoisonError::into_inner) = Bill::Settled(cost_nano);
-        }
+        let (end, recorded) = unconcluded.conclude();
         Ended { end, counted: recorded == Recorded::Counted, cost_nano }
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
-            let end = if std::thread::panicking() { End::Panicked } else { End::Dropped };
-            self.end(end, Settlement::Unknown);
+        if self.is_over {
+            return;
+        }
+        if std::thread::panicking() {
+            // A second panic would end the process.
+            shielded(|| {
+                self.end(End::Panicked, Settlement::Unknown);
+            });
+        } else {
+            self.end(End::Dropped, Settlement::Unknown);
         }
     }
 }
@@ -363,8 +457,9 @@ impl Receipt {
         if actual != before {
             let payers =
                 Payers { core: &self.core, scopes: &self.scopes, tickets: &self.tickets, paid: self.paid };
-            payers.correct(before, actual);
+            // First: a ledger that panics isn't told twice.
             *bill = Bill::Settled(actual);
+            payers.correct(before, actual);
         }
         Ok(before)
     }

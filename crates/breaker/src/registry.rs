@@ -44,7 +44,8 @@ impl<K: Hash + Eq + Clone> Registry<K> {
         shard.entry(key.clone()).or_insert_with(|| (self.make)(key)).clone()
     }
 
-    /// Forgets the breakers that know nothing: those that nobody has a handle or a permit of, closed, nothing held and nothing in their window. Gives how many.
+    /// Forgets the breakers that know nothing: those that nobody has a handle or a permit of, closed, nothing held, and neither a failure
+    /// nor a slow call in their window. Successes are forgotten with them. Gives how many.
     pub fn evict_idle(&self) -> usize {
         let mut evicted = 0;
         for shard in &self.shards {

@@ -73,8 +73,11 @@ pub enum Rejected {
         needed_nano: u64,
         /// What was free at that moment, in nano-units.
         available_nano: u64,
-        /// When the budget begins anew; `None` if never.
+        /// When the budget begins anew; `None` if never, or if its ledger alone knows.
         resets_in: Option<Duration>,
+        /// Whether the call fits once running calls have given back what they hold, or the budget has begun anew: false if it is over the whole limit, or if
+        /// what was settled for ever leaves too little. A ledger elsewhere is taken to begin never anew; true if it can't tell how it stands.
+        may_fit: bool,
     },
     /// A budget is nearly used up, and the call doesn't matter enough.
     Shed {
@@ -84,6 +87,9 @@ pub enum Rejected {
         level: Level,
         /// When the budget begins anew; `None` if never.
         resets_in: Option<Duration>,
+        /// Whether such a call may pass once running calls have given back what they hold, the budget has begun anew, or, for a normal call, at the next
+        /// asking: every other one passes.
+        may_pass: bool,
     },
     /// A rule allows a single call no more than this.
     TooExpensive {
@@ -118,15 +124,14 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// Whether the same call may pass later without anybody doing something about it.
+    /// Whether the same call may pass later without anybody changing limits or states.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Open { .. } | Self::ProbesBusy | Self::Cooldown { .. } | Self::LedgerUnavailable { .. } => {
                 true
             }
-            // What is held may come back; in an empty budget without a next period it never does.
-            Self::Budget { resets_in, available_nano, .. } => resets_in.is_some() || *available_nano > 0,
-            Self::Shed { resets_in, .. } => resets_in.is_some(),
+            Self::Budget { may_fit, .. } => *may_fit,
+            Self::Shed { may_pass, .. } => *may_pass,
             Self::Forced | Self::TooExpensive { .. } | Self::Unpriced | Self::TooManyLimits { .. } => false,
         }
     }

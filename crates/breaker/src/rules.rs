@@ -203,7 +203,7 @@ impl Rules {
         is_thinned: impl Fn() -> bool,
         news: News<'_>,
     ) -> Result<u32, RuleRefusal> {
-        let mut paid = 0_u32;
+        let mut reserving = Reserving { rules: self, paid: 0, tickets, first, cost: call.cost };
         let mut place = first;
         for (at, working) in self.working.iter().enumerate() {
             if !working.applies_to(call.operation) {
@@ -212,19 +212,14 @@ impl Rules {
             if working.rule.action == Action::Allow {
                 break;
             }
-            match working.ask(call, place < TICKETS_MAX, &is_thinned, news) {
-                Ok(Some(ticket)) => {
-                    tickets.set(place, ticket);
-                    paid |= 1 << at;
-                    place += 1;
-                }
-                Ok(None) => {}
-                Err(refusal) => {
-                    self.settle(paid, tickets, first, call.cost, 0);
-                    return Err(refusal);
-                }
+            if let Some(ticket) = working.ask(call, place < TICKETS_MAX, &is_thinned, news)? {
+                reserving.tickets.set(place, ticket);
+                reserving.paid |= 1 << at;
+                place += 1;
             }
         }
+        let paid = reserving.paid;
+        std::mem::forget(reserving);
         Ok(paid)
     }
 
@@ -258,6 +253,21 @@ impl Rules {
     }
 }
 
+/// A reservation that isn't whole yet: what is held by then goes back, whether a rule refuses or the clock panics.
+struct Reserving<'r> {
+    rules: &'r Rules,
+    paid: u32,
+    tickets: &'r mut Tickets,
+    first: usize,
+    cost: u64,
+}
+
+impl Drop for Reserving<'_> {
+    fn drop(&mut self) {
+        self.rules.settle(self.paid, self.tickets, self.first, self.cost, 0);
+    }
+}
+
 impl Working {
     fn new(rule: Rule, clock: &dyn Clock) -> Result<Self, InvalidConfig> {
         if let Some(problem) = rule.problem {
@@ -271,8 +281,8 @@ impl Working {
             }
             Action::Allow => None,
         };
-        let alert_permille = u64::from(ppm(rule.alert_percent, "alert_percent")?) / 1000;
-        let throttle_permille = u64::from(ppm(rule.throttle_percent, "throttle_percent")?) / 1000;
+        let alert_permille = u64::from(ppm(rule.alert_percent, "alert_percent")?).div_ceil(1000);
+        let throttle_permille = u64::from(ppm(rule.throttle_percent, "throttle_percent")?).div_ceil(1000);
         ensure(alert_permille <= throttle_permille, "alert_percent", "at most throttle_percent")?;
         Ok(Self {
             rule,
@@ -317,8 +327,9 @@ impl Working {
             return Err(RuleRefusal::TooMany { limits: TICKETS_MAX + 1 });
         }
         let period = account.period();
-        let now = epoch(period, moment);
-        let level = level_of(account.usage(now), self.alert_permille, self.throttle_permille);
+        // The account's epoch, which never goes back as the calendar may.
+        let now = account.roll_to(epoch(period, moment));
+        let level = level_of(account, now, self.alert_permille, self.throttle_permille);
         if level > Level::Normal && is_news(&self.told, now, level) {
             news(&self.rule.name, period, level);
         }
@@ -326,7 +337,8 @@ impl Working {
             let (wall_ms, monotonic_ms) = moment.for_period(period);
             period.remaining_ms(wall_ms, monotonic_ms)
         };
-        if !is_exempt && level >= Level::Throttle && is_shed(class, is_thinned) {
+        // What is free uses nothing up.
+        if cost > 0 && !is_exempt && level >= Level::Throttle && is_shed(class, is_thinned) {
             return Err(RuleRefusal::Shed { rule: rule(), resets_in_ms: resets_in_ms() });
         }
         match account.reserve(cost, now) {
@@ -375,5 +387,29 @@ pub(crate) fn is_shed(class: Class, is_thinned: impl Fn() -> bool) -> bool {
         Class::Background => true,
         Class::Normal => is_thinned(),
         Class::Critical => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_rule_tells_once_though_the_calendar_goes_back() {
+        const HOUR_MS: u64 = 3_600_000;
+        let clock = ManualClock::new(8 * HOUR_MS);
+        let rules = Rules::new(vec![Rule::over("r", Period::Hour, 100)], &clock).unwrap();
+        let told = |wall_ms, cost| {
+            clock.set_wall_ms(wall_ms);
+            let (mut told, mut tickets) = (Vec::new(), Tickets::default());
+            let call = Asked { operation: "", class: Class::Critical, cost, moment: &Moment::new(&clock) };
+            let _ = rules.reserve(&call, &mut tickets, 0, || false, &mut |_, _, level| told.push(level));
+            told
+        };
+        assert_eq!(told(8 * HOUR_MS, 80), []);
+        assert_eq!(told(7 * HOUR_MS, 15), [Level::Alert]);
+        assert_eq!(told(7 * HOUR_MS, 90), [Level::Throttle, Level::Block]);
+        assert_eq!(told(8 * HOUR_MS, 90), []);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::account::{Account, is_used_to};
 use crate::clock::{Clock, Moment};
 use crate::config::{InvalidConfig, ensure, ppm};
-use crate::events::Level;
+use crate::events::{Level, shielded};
 use crate::ledger::{NANO_MAX, Shortage, Standing};
 use crate::period::Period;
 use crate::tickets::Tickets;
@@ -158,8 +158,8 @@ impl ScopeBuilder {
     pub fn build(self) -> Result<Scope, InvalidConfig> {
         let count = self.limits.len() + self.ledgers.len();
         ensure((1..=LIMITS_MAX).contains(&count), "limits", "from 1 to 4")?;
-        let alert_permille = u64::from(ppm(self.alert_percent, "alert_percent")?) / 1000;
-        let throttle_permille = u64::from(ppm(self.throttle_percent, "throttle_percent")?) / 1000;
+        let alert_permille = u64::from(ppm(self.alert_percent, "alert_percent")?).div_ceil(1000);
+        let throttle_permille = u64::from(ppm(self.throttle_percent, "throttle_percent")?).div_ceil(1000);
         ensure(alert_permille <= throttle_permille, "alert_percent", "at most throttle_percent")?;
         let mut limits = Vec::with_capacity(count);
         for (period, limit_nano) in self.limits {
@@ -209,9 +209,10 @@ pub(crate) fn epoch(period: Period, moment: &Moment<'_>) -> u64 {
     period.epoch(wall_ms, monotonic_ms)
 }
 
-/// How far (used, limit) is, by two thresholds in parts of a thousand.
+/// How far `account` has come in its present epoch, by two thresholds in parts of a thousand.
 #[inline]
-pub(crate) fn level_of((used, limit): (u64, u64), alert: u64, throttle: u64) -> Level {
+pub(crate) fn level_of(account: &Account, epoch: u64, alert: u64, throttle: u64) -> Level {
+    let (used, limit) = account.usage(epoch, alert);
     if is_used_to(used, limit, throttle) {
         Level::Throttle
     } else if is_used_to(used, limit, alert) {
@@ -235,6 +236,58 @@ pub(crate) fn is_news(told: &AtomicU64, epoch: u64, level: Level) -> bool {
         }
     }
     false
+}
+
+/// The turns of a scope's limits, each with the place of its ticket. Should a ledger panic, those after it have theirs all the same.
+struct Turns<'l, V: Fn(&Limit, usize)> {
+    limits: &'l [Limit],
+    at: usize,
+    visit: V,
+}
+
+impl<'l, V: Fn(&Limit, usize)> Turns<'l, V> {
+    #[inline]
+    fn all(limits: &'l [Limit], first: usize, visit: V) {
+        let mut turns = Self { limits, at: first, visit };
+        turns.go_on();
+        std::mem::forget(turns);
+    }
+
+    /// A turn counts as taken before it is: what panics isn't asked again.
+    #[inline]
+    fn go_on(&mut self) {
+        while let [limit, others @ ..] = self.limits {
+            let at = self.at;
+            (self.limits, self.at) = (others, at + 1);
+            (self.visit)(limit, at);
+        }
+    }
+}
+
+impl<V: Fn(&Limit, usize)> Drop for Turns<'_, V> {
+    #[cold]
+    fn drop(&mut self) {
+        while !self.limits.is_empty() {
+            shielded(|| self.go_on());
+        }
+    }
+}
+
+/// A reservation that isn't whole yet: what is held by then goes back, whether a limit refuses or a ledger panics.
+struct Reserving<'r> {
+    scope: &'r Scope,
+    limits: usize,
+    tickets: &'r mut Tickets,
+    first: usize,
+    amount: u64,
+}
+
+impl Drop for Reserving<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        let give_back = || self.scope.settle_first(self.limits, self.tickets, self.first, self.amount, 0);
+        if std::thread::panicking() { shielded(give_back) } else { give_back() }
+    }
 }
 
 impl Scope {
@@ -265,7 +318,9 @@ impl Scope {
         self.0.limits.len()
     }
 
-    /// What one of its limits was at one moment: the sums balance exactly. `None` if there is no such limit, or its ledger can't be reached.
+    /// What one of its limits was at one moment: the sums balance exactly. Should others settle or correct at each of more than a thousand looks, then what
+    /// is settled may be of a moment before the rest, and what is held is off by what settled in between. Beyond counting (see [`Standing`]) all that is used is
+    /// told as settled. `None` if there is no such limit, or its ledger can't be reached.
     pub fn standing(&self, limit: usize) -> Option<Standing> {
         let moment = Moment::new(&*self.0.clock);
         match self.0.limits.get(limit)? {
@@ -354,6 +409,7 @@ impl Scope {
         first: usize,
     ) -> Result<bool, ScopeRefusal> {
         let mut unledgered = false;
+        let mut reserving = Reserving { scope: self, limits: 0, tickets, first, amount };
         for (at, limit) in self.0.limits.iter().enumerate() {
             let held = match limit {
                 Limit::Own { account, .. } => {
@@ -368,26 +424,25 @@ impl Scope {
                 },
             };
             match held {
-                Ok(ticket) => tickets.set(first + at, ticket),
-                Err(error) => {
-                    self.settle_first(at, tickets, first, amount, 0);
-                    return Err(ScopeRefusal { limit: at, error });
-                }
+                Ok(ticket) => reserving.tickets.set(first + at, ticket),
+                Err(error) => return Err(ScopeRefusal { limit: at, error }),
             }
+            reserving.limits = at + 1;
         }
+        std::mem::forget(reserving);
         Ok(unledgered)
     }
 
     #[inline]
     fn settle_first(&self, limits: usize, tickets: &Tickets, first: usize, held: u64, actual: u64) {
-        for (at, limit) in self.0.limits[..limits].iter().enumerate() {
-            let ticket = tickets.get(first + at);
+        Turns::all(&self.0.limits[..limits], first, |limit, at| {
+            let ticket = tickets.get(at);
             match limit {
                 Limit::Own { account, .. } => account.settle(ticket, held, actual),
                 Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.settle(ticket, held, actual),
                 Limit::Elsewhere(_) => {}
             }
-        }
+        });
     }
 
     #[inline]
@@ -396,25 +451,25 @@ impl Scope {
     }
 
     pub(crate) fn extend(&self, tickets: &Tickets, first: usize, amount: u64) {
-        for (at, limit) in self.0.limits.iter().enumerate() {
-            let ticket = tickets.get(first + at);
+        Turns::all(&self.0.limits, first, |limit, at| {
+            let ticket = tickets.get(at);
             match limit {
                 Limit::Own { account, .. } => account.extend(ticket, amount),
                 Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.extend(ticket, amount),
                 Limit::Elsewhere(_) => {}
             }
-        }
+        });
     }
 
     pub(crate) fn correct(&self, tickets: &Tickets, first: usize, before: u64, after: u64) {
-        for (at, limit) in self.0.limits.iter().enumerate() {
-            let ticket = tickets.get(first + at);
+        Turns::all(&self.0.limits, first, |limit, at| {
+            let ticket = tickets.get(at);
             match limit {
                 Limit::Own { account, .. } => account.correct(ticket, before, after),
                 Limit::Elsewhere(ledger) if ticket != NO_TICKET => ledger.correct(ticket, before, after),
                 Limit::Elsewhere(_) => {}
             }
-        }
+        });
     }
 
     /// The highest level of its own limits, and whose it is. `news` hears of the levels that were come to for the first time.
@@ -423,8 +478,9 @@ impl Scope {
         let mut highest = (Level::Normal, 0);
         for (at, limit) in self.0.limits.iter().enumerate() {
             let Limit::Own { account, told } = limit else { continue };
-            let epoch = epoch(account.period(), moment);
-            let level = level_of(account.usage(epoch), self.0.alert_permille, self.0.throttle_permille);
+            // The account's epoch, which never goes back as the calendar may.
+            let epoch = account.roll_to(epoch(account.period(), moment));
+            let level = level_of(account, epoch, self.0.alert_permille, self.0.throttle_permille);
             if level > Level::Normal && is_news(told, epoch, level) {
                 news(at, level);
             }
@@ -438,7 +494,9 @@ impl Scope {
     /// Whether a refusal of `limit` is the first of its epoch.
     pub(crate) fn is_first_block(&self, limit: usize, moment: &Moment<'_>) -> bool {
         match &self.0.limits[limit] {
-            Limit::Own { account, told } => is_news(told, epoch(account.period(), moment), Level::Block),
+            Limit::Own { account, told } => {
+                is_news(told, account.roll_to(epoch(account.period(), moment)), Level::Block)
+            }
             Limit::Elsewhere(_) => false,
         }
     }
@@ -463,5 +521,29 @@ mod tests {
         assert!(!is_news(&told, 7, Level::Block), "an old one is over");
         assert!(!is_news(&told, 8, Level::Alert) && !is_news(&told, 8, Level::Throttle), "told already");
         assert!(is_news(&told, 8, Level::Block));
+    }
+
+    /// Symptom: a level was told twice, or not at all, when the calendar had gone back to an epoch before the account's.
+    #[test]
+    fn a_level_is_told_once_though_the_calendar_goes_back() {
+        const HOUR_MS: u64 = 3_600_000;
+        let clock = Arc::new(crate::clock::ManualClock::new(8 * HOUR_MS + 10));
+        let scope = Scope::builder("s", clock.clone()).limit(Period::Hour, 100).build().unwrap();
+        let account = scope.single().unwrap();
+        let told = |wall_ms| {
+            clock.set_wall_ms(wall_ms);
+            let mut told = Vec::new();
+            scope.level(&Moment::new(&*clock), |_, level| told.push(level));
+            told
+        };
+        account.reserve(80, 8).unwrap();
+        assert_eq!(told(8 * HOUR_MS - 10), [Level::Alert]);
+        assert_eq!(told(8 * HOUR_MS), []);
+        account.reserve(17, 8).unwrap();
+        assert_eq!(told(7 * HOUR_MS), [Level::Throttle]);
+        assert!(scope.is_first_block(0, &Moment::new(&*clock)));
+        clock.set_wall_ms(8 * HOUR_MS);
+        assert!(!scope.is_first_block(0, &Moment::new(&*clock)));
+        assert_eq!(told(9 * HOUR_MS), [], "a new hour is whole");
     }
 }

@@ -73,6 +73,12 @@ pub(crate) fn add(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
+/// `begun − ended` of sums that only grow and may have gone round: right as long as the difference fits. 0 where it would be negative.
+fn difference(begun: u64, ended: u64) -> u64 {
+    let difference = begun.wrapping_sub(ended);
+    if difference > u64::MAX / 2 { 0 } else { difference }
+}
+
 fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -256,7 +262,10 @@ impl Rare {
             corrected_down_nano: down,
             overrun_nano: overrun,
             released_nano: released,
-            held_nano: (estimated + extended + overrun).saturating_sub(actual + released),
+            held_nano: difference(
+                estimated.wrapping_add(extended).wrapping_add(overrun),
+                actual.wrapping_add(released),
+            ),
             saved_nano: get(&self.saved_nano),
             unledgered_nano: get(&self.unledgered_nano),
             transitions,

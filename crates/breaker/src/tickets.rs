@@ -4,7 +4,8 @@
 pub const TICKETS_MAX: usize = 8;
 
 /// Tickets by their places: those of the scopes' limits in order, then those of the rules that were paid. The first is whole. The others are kept in
-/// halves, for the upper ones of epochs are 0: a permit stays small, and only a ledger's own numbers from 2^32 on take an allocation.
+/// halves, for the upper ones of epochs are nearly always 0: a permit stays small, and only numbers from 2^32 on take an allocation. Those are a ledger's own, or
+/// the epochs of a very short sliding period on a clock that has run for long: of 8 ms, after 49 days.
 #[derive(Clone, Default)]
 pub(crate) struct Tickets {
     first: u64,

@@ -1,15 +1,16 @@
 //! What the documentation promises, one promise a test.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use steadfast_breaker::ledger::{Shortage, Standing};
+use steadfast_breaker::ledger::{NANO_MAX, Shortage, Standing};
 use steadfast_breaker::{
-    Breaker, CallError, Class, Config, Cost, End, Estimator, Event, EventKind, Ledger, LedgerError, Level,
-    ManualClock, OnUnknown, Outcome, Period, Price, Registry, Rejected, Request, Rule, Scope, Settlement,
-    State, StillRunning, Window,
+    Breaker, CallError, Class, Clock, Config, Cost, End, Estimator, Event, EventKind, Ledger, LedgerError,
+    Level, ManualClock, OnUnknown, Outcome, Period, Price, Registry, Rejected, Request, Rule, Scope,
+    Settlement, State, StillRunning, Window,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -471,4 +472,208 @@ fn a_listener_that_panics_or_asks_back_harms_nobody() {
     }));
     assert!(breaker.set_state(State::Open));
     assert_eq!((breaker.state(), heard.load(Ordering::Relaxed)), (State::Closed, 3));
+}
+
+/// A clock whose bounds are far apart.
+#[derive(Debug)]
+struct Wide {
+    clock: ManualClock,
+    ahead: Duration,
+}
+
+impl Clock for Wide {
+    fn monotonic_ns(&self) -> u64 {
+        self.clock.monotonic_ns()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+
+    fn monotonic_bounds_ns(&self) -> (u64, u64) {
+        (0, self.monotonic_ns().saturating_add(self.ahead.as_nanos().min(u64::MAX.into()) as u64))
+    }
+}
+
+/// Symptom: a clock that said "at most 400 days ahead" kept an opening of ten seconds shut for half a year, for the deadline lies on a circle.
+#[test]
+fn wide_bounds_of_the_clock_never_keep_a_breaker_open() {
+    for days in [0, 1, 199, 300, 398, 400, 600, 795, 800, 1000, 213_503] {
+        let ahead = 24 * HOUR * days;
+        let clock = Arc::new(Wide { clock: ManualClock::new(0), ahead });
+        let breaker =
+            Breaker::new(Config { clock: clock.clone(), jitter_percent: 0.0, ..Config::default() }).unwrap();
+        for passed in [0, 360 * 24, 500 * 24] {
+            clock.clock.advance(HOUR * passed);
+            breaker.set_state(State::Open);
+            let refused = breaker.call(|| Ok::<_, ()>(1)).unwrap_err();
+            let CallError::Rejected(rejected) = refused else { panic!("{refused:?}") };
+            assert!(rejected.retry_after().unwrap() >= Duration::from_secs(10), "{days} days: {rejected:?}");
+            clock.clock.advance(HOUR);
+            assert_eq!(breaker.call(|| Ok::<_, ()>(1)), Ok(1), "{days} days, {passed} hours");
+            breaker.set_state(State::Closed);
+        }
+    }
+}
+
+/// The longest opening, asked at once by a clock that knows the time to 100 ms only: the wait was told by as much too short.
+#[test]
+fn the_longest_wait_is_told_whole() {
+    #[derive(Debug)]
+    struct Coarse(ManualClock);
+    impl Clock for Coarse {
+        fn monotonic_ns(&self) -> u64 {
+            self.0.monotonic_ns()
+        }
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+        fn monotonic_bounds_ns(&self) -> (u64, u64) {
+            (self.monotonic_ns() - 50_000_000, self.monotonic_ns() + 50_000_000)
+        }
+    }
+    let clock = Arc::new(Coarse(ManualClock::new(0)));
+    clock.0.advance(HOUR);
+    let open = Duration::from_millis((1 << 35) - 1);
+    let config = Config { clock, open, open_max: open, jitter_percent: 0.0, ..Config::default() };
+    let breaker = Breaker::new(config).unwrap();
+    breaker.set_state(State::Open);
+    let refused = breaker.call(|| Ok::<_, ()>(1));
+    assert_eq!(refused, Err(CallError::Rejected(Rejected::Open { retry_after: open })));
+}
+
+/// Symptom: of a cost beyond `NANO_MAX` less was held than was counted as held, for ever; and the next statistics overflowed.
+#[test]
+fn what_is_counted_as_held_is_what_is_held() {
+    let breaker = Breaker::new(config(&clock())).unwrap();
+    for _ in 0..3000 {
+        let permit = breaker.try_acquire(&ask(u64::MAX, Class::Normal, &[])).unwrap();
+        assert_eq!((permit.held_nano(), breaker.stats().held_nano), (NANO_MAX, NANO_MAX));
+        drop(permit);
+        assert_eq!(breaker.stats().held_nano, 0);
+    }
+    breaker.try_acquire(&Request::default()).unwrap().settle(Outcome::Success, Settlement::Exact(5));
+    assert_eq!(breaker.stats().held_nano, 0);
+}
+
+#[test]
+#[should_panic(expected = "of the breaker that gave the permit")]
+fn a_receipt_is_of_the_permits_own_breaker() {
+    let clock = clock();
+    let [one, other] = [(); 2].map(|()| Breaker::new(config(&clock)).unwrap());
+    let mut permit = one.try_acquire(&Request::default()).unwrap();
+    permit.receipt(&one.clone());
+    permit.receipt(&other);
+}
+
+#[test]
+fn a_refusal_tells_whether_the_same_call_may_pass_later() {
+    let clock = clock();
+    let breaker = Breaker::new(config(&clock)).unwrap();
+    let lifetime =
+        |limit| [Scope::builder("ever", clock.clone()).limit(Period::Lifetime, limit).build().unwrap()];
+    let may = |request: &Request<'_>| breaker.try_acquire(request).unwrap_err().is_retryable();
+    let scopes = lifetime(100);
+    let critical = |cost| ask(cost, Class::Critical, &scopes);
+    let running = breaker.try_acquire(&critical(100)).unwrap();
+    assert!(may(&critical(10)), "what is held may come back");
+    assert!(!may(&critical(101)), "never: it is over the whole limit");
+    assert!(may(&ask(10, Class::Background, &scopes)) && may(&ask(10, Class::Normal, &scopes)));
+    running.settle(Outcome::Success, Settlement::Exact(5));
+    assert!(breaker.try_acquire(&critical(10)).is_ok());
+    assert!(!may(&critical(1000)) && !may(&critical(96)), "what was settled for ever stays");
+    spend(&breaker, &critical(90), 90).unwrap();
+    assert!(!may(&ask(2, Class::Background, &scopes)), "the level stays");
+    let thinned: Vec<_> =
+        (0..2).map(|_| breaker.try_acquire(&ask(2, Class::Normal, &scopes)).err()).collect();
+    let shed: Vec<_> = thinned.iter().flatten().collect();
+    assert!(matches!(shed[..], [Rejected::Shed { .. }]) && shed[0].is_retryable(), "every other one passes");
+    let hourly = [scope(&clock, 100)];
+    spend(&breaker, &ask(100, Class::Critical, &hourly), 100).unwrap();
+    assert!(may(&ask(100, Class::Critical, &hourly)) && may(&ask(100, Class::Background, &hourly)));
+    assert!(!may(&ask(101, Class::Critical, &hourly)), "no hour is long enough");
+    // What has overdrawn is held, but what was settled before stays all the same.
+    let scopes = lifetime(100);
+    spend(&breaker, &ask(80, Class::Critical, &scopes), 80).unwrap();
+    let mut running = breaker.try_acquire(&ask(10, Class::Critical, &scopes)).unwrap();
+    let _ = running.charge(60);
+    assert!(!may(&ask(30, Class::Critical, &scopes)) && may(&ask(20, Class::Critical, &scopes)));
+    let rule = Rule::over("rule", Period::Lifetime, 100).levels(100.0, 100.0);
+    let ruled = Breaker::builder(config(&clock)).rule(rule).build().unwrap();
+    let running = ruled.try_acquire(&ask(60, Class::Normal, &[])).unwrap();
+    let may = |cost| ruled.try_acquire(&ask(cost, Class::Normal, &[])).unwrap_err().is_retryable();
+    assert!(may(41) && may(100) && !may(101));
+    drop(running);
+}
+
+#[test]
+fn a_payload_that_panics_when_dropped_stops_no_listener() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            resume_unwind(Box::new(()));
+        }
+    }
+    let breaker = Breaker::new(config(&clock())).unwrap();
+    let heard = Arc::new(AtomicU64::new(0));
+    let hear = Arc::clone(&heard);
+    breaker.listen(Arc::new(move |_: &Event| {
+        hear.fetch_add(1, Ordering::Relaxed);
+        resume_unwind(Box::new(Payload));
+    }));
+    for _ in 0..3 {
+        assert!(breaker.set_state(State::Open) && breaker.set_state(State::Closed));
+    }
+    assert_eq!(heard.load(Ordering::Relaxed), 6);
+}
+
+#[test]
+fn what_is_free_is_no_matter_of_levels() {
+    let clock = clock();
+    let breaker = Breaker::new(config(&clock)).unwrap();
+    let nothing = [scope(&clock, 0)];
+    let used_up = [scope(&clock, 100)];
+    spend(&breaker, &ask(100, Class::Critical, &used_up), 100).unwrap();
+    let told = breaker.events_since(0).len();
+    for scopes in [&nothing, &used_up] {
+        for class in [Class::Background, Class::Normal, Class::Normal, Class::Critical] {
+            assert_eq!(spend(&breaker, &ask(0, class, scopes), 0), Ok(()), "{class:?}");
+        }
+    }
+    assert_eq!(breaker.events_since(0).len(), told);
+    let rejected = breaker.try_acquire(&ask(1, Class::Critical, &nothing)).unwrap_err();
+    assert!(matches!(rejected, Rejected::Budget { .. }) && !rejected.is_retryable());
+}
+
+#[test]
+fn a_slow_call_beyond_all_time_is_never_slow() {
+    let clock = clock();
+    let slow_call = Some(Duration::from_secs(u64::MAX / 1_000_000_000 + 1));
+    let breaker = Breaker::new(Config { slow_call, ..config(&clock) }).unwrap();
+    let _ = breaker.call(|| {
+        clock.advance(HOUR);
+        Ok::<_, ()>(())
+    });
+    assert_eq!((breaker.stats().slow, breaker.stats().success), (0, 1));
+}
+
+#[test]
+fn the_last_month_of_all_has_no_end_but_is_asked_all_the_same() {
+    let clock = Arc::new(ManualClock::new(u64::MAX));
+    let breaker = Breaker::new(config(&clock)).unwrap();
+    let scopes = [Scope::builder("s", clock).limit(Period::Month, 1).build().unwrap()];
+    let rejected = breaker.try_acquire(&ask(5, Class::Critical, &scopes)).unwrap_err();
+    assert!(matches!(rejected, Rejected::Budget { resets_in: Some(_), .. }));
+}
+
+/// Symptom: a throttle below a tenth of a percent was one of nothing at all, and calls were shed before the first was made.
+#[test]
+fn the_lowest_levels_are_above_nothing() {
+    let clock = clock();
+    let rule = Rule::over("rule", Period::Lifetime, 1_000_000).levels(0.05, 0.09);
+    let breaker = Breaker::builder(config(&clock)).rule(rule).build().unwrap();
+    let scope = Scope::builder("s", clock).limit(Period::Lifetime, 1_000_000).levels(0.05, 0.09);
+    let scopes = [scope.build().unwrap()];
+    assert_eq!(spend(&breaker, &ask(1000, Class::Background, &scopes), 1000), Ok(()));
+    assert!(matches!(spend(&breaker, &ask(1, Class::Background, &scopes), 1), Err(Rejected::Shed { .. })));
 }

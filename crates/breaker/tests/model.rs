@@ -628,10 +628,14 @@ fn compare(
     let epoch = naive.epoch_at(clock.wall_ms());
     let money = *naive.money(epoch).unwrap();
     let standing = scope.standing(0).unwrap();
-    prop_assert!(standing.balances());
     prop_assert_eq!(
         (standing.limit_nano, standing.settled_nano, standing.held_nano),
         (money.limit, money.settled, money.held)
+    );
+    let used = money.settled + money.held;
+    prop_assert_eq!(
+        (standing.free_nano(), standing.overdraft_nano()),
+        (money.limit.saturating_sub(used), used.saturating_sub(money.limit))
     );
     let stats = breaker.stats();
     let ends = [

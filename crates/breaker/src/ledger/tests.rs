@@ -54,8 +54,7 @@ proptest! {
                 }
                 Step::Settle(which, actual) if !calls.is_empty() => {
                     let at = which % calls.len();
-                    // The sum of what is settled stays countable, as it would in any life.
-                    let actual = actual.min(NANO_MAX >> 8);
+                    let actual = actual.min(NANO_MAX);
                     if calls[at].settled.is_none() {
                         books.settle(calls[at].reservation, actual);
                         calls[at].settled = Some(actual);
@@ -74,8 +73,9 @@ proptest! {
             let held: u64 = own.iter().filter(|call| call.settled.is_none()).map(|call| call.reservation.held_nano).sum();
             let settled: u64 = own.iter().filter_map(|call| call.settled).sum();
             prop_assert_eq!((standing.held_nano, standing.settled_nano), (held, settled));
-            prop_assert!(standing.balances());
-            prop_assert!(standing.free_nano() == 0 || standing.overdraft_nano() == 0);
+            prop_assert_eq!(standing.limit_nano, limit);
+            prop_assert_eq!(standing.free_nano(), limit.saturating_sub(held + settled));
+            prop_assert_eq!(standing.overdraft_nano(), (held + settled).saturating_sub(limit));
         }
     }
 
@@ -149,4 +149,25 @@ fn what_is_settled_after_all_its_epochs_is_told() {
     books.settle(old, 7);
     assert_eq!(books.late_nano(), 7);
     assert_eq!(books.standing(9).unwrap(), Standing::new(100));
+}
+
+#[test]
+fn sums_beyond_counting_stay_there() {
+    let mut standing = Standing::new(100);
+    for _ in 0..3 {
+        standing.extend(u64::MAX);
+        standing.settle(NANO_MAX, u64::MAX);
+    }
+    for _ in 0..3 {
+        standing.correct(u64::MAX, 50);
+    }
+    assert_eq!((standing.held_nano, standing.settled_nano, standing.overdraft_nano()), (0, 150, 50));
+    for _ in 0..3000 {
+        standing.settle(0, u64::MAX);
+    }
+    for _ in 0..4000 {
+        standing.correct(u64::MAX, 0);
+    }
+    assert_eq!(standing.settled_nano, u64::MAX);
+    assert!(standing.reserve(0).is_err() && standing.balances());
 }
