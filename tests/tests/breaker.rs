@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use steadfast_breaker::ledger::Standing;
 use steadfast_breaker::{
     Breaker, CallError, Config, Ended, Event, EventKind, InvalidConfig, Level, Outcome, Permit, Rejected,
     Request, Scope, Settlement,
@@ -181,6 +182,8 @@ enum Fault {
     OneMore,
     /// A limit that is lowered isn't.
     NotLowered,
+    /// One snapshot of so many tells a thousandth of what is settled as held.
+    Misread { one_in: u64 },
     /// One permit of so many is settled one unit below its cost.
     Undercharged { one_in: u64 },
     /// The throttle level isn't told.
@@ -301,6 +304,18 @@ impl Guard for Faulty {
             }
             (Fault::Unthrottled, EventKind::Budget { level: Level::Throttle, .. }) => {}
             _ => listener(event),
+        }
+    }
+
+    fn standing(&self, scope: &Scope, limit: usize) -> Option<Standing> {
+        let standing = scope.standing(limit)?;
+        match self.fault {
+            Fault::Misread { one_in } if self.hits(one_in) => {
+                let moved = standing.settled_nano / 1_000;
+                let (settled_nano, held_nano) = (standing.settled_nano - moved, standing.held_nano + moved);
+                Some(Standing { settled_nano, held_nano, ..standing })
+            }
+            _ => Some(standing),
         }
     }
 
@@ -460,6 +475,12 @@ fn budget_under_stress_sees_a_limit_that_is_not_lowered() {
         BudgetUnderStress::with(with(Fault::NotLowered)),
         "snapshots with more used than allowed",
     );
+}
+
+#[test]
+fn budget_under_stress_sees_a_snapshot_that_was_never_true() {
+    let fault = Fault::Misread { one_in: 10_000 };
+    assert_fails_by(BudgetUnderStress::with(with(fault)), "snapshots that can't be true");
 }
 
 #[test]

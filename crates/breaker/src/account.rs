@@ -321,6 +321,12 @@ impl Account {
     /// Holds `amount` in the present epoch, which `epoch` may move on. Gives the epoch.
     #[inline]
     pub(crate) fn reserve(&self, amount: u64, epoch: u64) -> Result<u64, Shortage> {
+        self.reserve_or_tell(amount, epoch).map_err(|(shortage, _)| shortage)
+    }
+
+    /// As [`Self::reserve`]; a refusal tells in which epoch it was, which others may have begun since.
+    #[inline]
+    pub(crate) fn reserve_or_tell(&self, amount: u64, epoch: u64) -> Result<u64, (Shortage, u64)> {
         self.reserve_where(amount, epoch, |_, _| true)
     }
 
@@ -345,12 +351,12 @@ impl Account {
         amount: u64,
         epoch: u64,
         may: impl Fn(&Book, i64) -> bool,
-    ) -> Result<u64, Shortage> {
+    ) -> Result<u64, (Shortage, u64)> {
         let mut epoch = self.roll_to(epoch);
         loop {
             match self.book(epoch).take(self.room_word, epoch, amount, &may) {
                 Ok(()) => return Ok(epoch),
-                Err(NotTaken::Short(shortage)) => return Err(shortage),
+                Err(NotTaken::Short(shortage)) => return Err((shortage, epoch)),
                 Err(NotTaken::RolledOn) => {
                     epoch = self.epoch.load(Ordering::Acquire);
                     wait_a_moment();

@@ -120,6 +120,8 @@ pub struct ScopeBuilder {
 pub(crate) struct ScopeRefusal {
     pub(crate) limit: usize,
     pub(crate) error: LedgerError,
+    /// The limit's own, in which it refused; others may have begun a later one since.
+    pub(crate) epoch: u64,
 }
 
 impl ScopeBuilder {
@@ -411,10 +413,14 @@ impl Scope {
         let mut unledgered = false;
         let mut reserving = Reserving { scope: self, limits: 0, tickets, first, amount };
         for (at, limit) in self.0.limits.iter().enumerate() {
+            let mut refused_in = 0;
             let held = match limit {
-                Limit::Own { account, .. } => {
-                    account.reserve(amount, epoch(account.period(), moment)).map_err(LedgerError::Short)
-                }
+                Limit::Own { account, .. } => account
+                    .reserve_or_tell(amount, epoch(account.period(), moment))
+                    .map_err(|(shortage, epoch)| {
+                        refused_in = epoch;
+                        LedgerError::Short(shortage)
+                    }),
                 Limit::Elsewhere(ledger) => match (ledger.reserve(amount), self.0.on_outage) {
                     (Err(LedgerError::Unavailable), OnUnknown::FailOpen { .. }) => {
                         unledgered = true;
@@ -425,7 +431,7 @@ impl Scope {
             };
             match held {
                 Ok(ticket) => reserving.tickets.set(first + at, ticket),
-                Err(error) => return Err(ScopeRefusal { limit: at, error }),
+                Err(error) => return Err(ScopeRefusal { limit: at, error, epoch: refused_in }),
             }
             reserving.limits = at + 1;
         }
@@ -491,12 +497,10 @@ impl Scope {
         highest
     }
 
-    /// Whether a refusal of `limit` is the first of its epoch.
-    pub(crate) fn is_first_block(&self, limit: usize, moment: &Moment<'_>) -> bool {
-        match &self.0.limits[limit] {
-            Limit::Own { account, told } => {
-                is_news(told, account.roll_to(epoch(account.period(), moment)), Level::Block)
-            }
+    /// Whether a refusal is the first of its epoch.
+    pub(crate) fn is_first_block(&self, refusal: &ScopeRefusal) -> bool {
+        match &self.0.limits[refusal.limit] {
+            Limit::Own { told, .. } => is_news(told, refusal.epoch, Level::Block),
             Limit::Elsewhere(_) => false,
         }
     }
@@ -541,9 +545,13 @@ mod tests {
         assert_eq!(told(8 * HOUR_MS), []);
         account.reserve(17, 8).unwrap();
         assert_eq!(told(7 * HOUR_MS), [Level::Throttle]);
-        assert!(scope.is_first_block(0, &Moment::new(&*clock)));
-        clock.set_wall_ms(8 * HOUR_MS);
-        assert!(!scope.is_first_block(0, &Moment::new(&*clock)));
+        let refused = |wall_ms| {
+            clock.set_wall_ms(wall_ms);
+            let refusal = scope.reserve(10, &Moment::new(&*clock), &mut Tickets::default(), 0).unwrap_err();
+            scope.is_first_block(&refusal)
+        };
+        assert!(refused(7 * HOUR_MS));
+        assert!(!refused(8 * HOUR_MS));
         assert_eq!(told(9 * HOUR_MS), [], "a new hour is whole");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use steadfast_breaker::ledger::Standing;
 use steadfast_breaker::{
     Breaker, CallError, Config, Ended, Event, InvalidConfig, Outcome, Permit, Rejected, Request, Scope,
     Settlement,
@@ -67,6 +68,11 @@ pub trait Guard: Clone + Send + Sync + 'static {
     /// What becomes of an event on its way to whoever listens.
     fn tell(&self, event: &Event, listener: &dyn Fn(&Event)) {
         listener(event);
+    }
+
+    /// How a limit stands.
+    fn standing(&self, scope: &Scope, limit: usize) -> Option<Standing> {
+        scope.standing(limit)
     }
 
     /// A limit that is changed.

@@ -195,7 +195,7 @@ impl Core {
         let LedgerError::Short(shortage) = refusal.error else {
             return Rejected::LedgerUnavailable { scope: scope.shared_name() };
         };
-        if scope.is_first_block(refusal.limit, moment) {
+        if scope.is_first_block(refusal) {
             let period = scope.period(refusal.limit);
             self.events.tell(EventKind::Budget { scope: scope.shared_name(), period, level: Level::Block });
         }
