@@ -224,6 +224,6 @@ fn a_name_is_refused_that_another_metric_has_as_a_sample() {
     // A counter's sample ends with `_total`, so it is another one.
     registry.counter("connections_seconds_sum").unwrap();
     registry.histogram(Description::new("size", "").unit(Unit::None)).unwrap();
-    let text = registry.snapshot().render(TextFormat::OpenMetrics).to_string();
+    let text = registry.snapshot().render(TextFormat::OpenMetrics);
     assert!(text.contains("\nconnections_count 0\n"), "{text}");
 }
