@@ -552,6 +552,11 @@ mod tests {
         };
         assert!(refused(7 * HOUR_MS));
         assert!(!refused(8 * HOUR_MS));
+        // Refused at the end of an hour, and told when another thread has begun the next one.
+        let refusal = scope.reserve(10, &Moment::new(&*clock), &mut Tickets::default(), 0).unwrap_err();
         assert_eq!(told(9 * HOUR_MS), [], "a new hour is whole");
+        account.reserve(80, 9).unwrap();
+        assert_eq!(told(9 * HOUR_MS), [Level::Alert]);
+        assert!(!scope.is_first_block(&refusal), "the new hour has refused nothing");
     }
 }

@@ -1,6 +1,6 @@
 //! Checking out and back: this project's pool beside deadpool, bb8, r2d2, mobc and a bare semaphore of tokio's.
 //!
-//! `pool [--rounds N] [--calls N] [--milliseconds N]`: alone, one task takes a number and gives it back; then 64 tasks share 8 slots on two workers, each holding its slot over
+//! `pool [--rounds N] [--calls N] [--milliseconds N] [--workers N]`: alone, one task takes a number and gives it back; then 64 tasks share 8 slots on two workers, each holding its slot over
 //! one trip through the scheduler (r2d2 blocks, so it gets 64 threads), for a rate, the wait's p99.9, and Jain's index of the tasks' shares; then look-ups of a shared connection by address, beside what they can't do
 //! without: a lock, and a clone and its drop. Rounds of all alternate; told are medians, ranges, and the rounds' own ratios. A request that gets nothing ends the run: it isn't a measurement.
 
@@ -24,11 +24,12 @@ struct Options {
     rounds: usize,
     calls: usize,
     milliseconds: u64,
+    workers: usize,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self { rounds: 9, calls: 200_000, milliseconds: 400 };
+        let mut options = Self { rounds: 9, calls: 200_000, milliseconds: 400, workers: 2 };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
             let value = arguments.next().and_then(|value| value.parse::<usize>().ok());
@@ -37,8 +38,13 @@ impl Options {
             match name.as_str() {
                 "--rounds" => options.rounds = value,
                 "--calls" => options.calls = value,
+                "--workers" => options.workers = value,
                 "--milliseconds" => options.milliseconds = value as u64,
-                _ => return Err(format!("unknown option {name}: --rounds N, --calls N, --milliseconds N")),
+                _ => {
+                    return Err(format!(
+                        "unknown option {name}: --rounds N, --calls N, --milliseconds N, --workers N"
+                    ));
+                }
             }
         }
         Ok(options)
@@ -317,7 +323,8 @@ fn told((middle, least, most): (f64, f64, f64), digits: usize) -> String {
 /// Measures, and prints.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let contestants = contestants(&runtime)?;
     alone(&runtime, &contestants, &options);

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 /// What is dropped by a panic isn't pooled again: nobody knows in the middle of what it was.
 #[must_use = "dropping it gives the resource back"]
 pub struct Pooled<M: Manager> {
-    home: Arc<Shared<M>>,
+    shared: Arc<Shared<M>>,
     /// Some until it is dropped or detached.
     resource: Option<M::Resource>,
     slot: u32,
@@ -25,11 +25,11 @@ pub struct Pooled<M: Manager> {
 
 impl<M: Manager> Pooled<M> {
     #[inline]
-    pub(crate) fn new(home: Arc<Shared<M>>, resource: M::Resource, slot: u32, suspect: bool) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<M>>, resource: M::Resource, slot: u32, suspect: bool) -> Self {
         #[cfg(feature = "metrics")]
-        let since = if home.config.metrics.is_some() { home.now() } else { 0 };
+        let since = if shared.config.metrics.is_some() { shared.now() } else { 0 };
         Self {
-            home,
+            shared,
             resource: Some(resource),
             slot,
             suspect,
@@ -42,7 +42,7 @@ impl<M: Manager> Pooled<M> {
     #[expect(clippy::missing_panics_doc, reason = "a guard has its resource until it is dropped or detached")]
     pub fn detach(mut self) -> M::Resource {
         let resource = self.resource.take();
-        self.home.slots.discard(self.slot, true, self.home.now());
+        self.shared.slots.discard(self.slot, true, self.shared.now());
         resource.expect("a guard has its resource until it is dropped or detached")
     }
 
@@ -53,15 +53,15 @@ impl<M: Manager> Pooled<M> {
 
     /// How long ago the resource was made.
     pub fn age(&self) -> Duration {
-        Duration::from_nanos(self.home.now().saturating_sub(self.home.slots.born(self.slot)))
+        Duration::from_nanos(self.shared.now().saturating_sub(self.shared.slots.born(self.slot)))
     }
 
     /// It was looked at and is good: its use begins.
     pub(crate) fn trust(&mut self) {
         self.suspect = false;
         #[cfg(feature = "metrics")]
-        if self.home.config.metrics.is_some() {
-            self.since = self.home.now();
+        if self.shared.config.metrics.is_some() {
+            self.since = self.shared.now();
         }
     }
 
@@ -111,7 +111,7 @@ impl<M: Manager> Drop for Pooled<M> {
     #[inline]
     fn drop(&mut self) {
         let Some(resource) = self.resource.take() else { return };
-        let shared = &*self.home;
+        let shared = &*self.shared;
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));

@@ -786,3 +786,13 @@ async fn what_a_bad_resource_does_when_it_goes_is_not_the_requests_affair() {
     assert_eq!((status.ok, status.waiting, status.in_use), (3, 0, 1), "{status:?}");
     assert_balanced(&status);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_dropped_takes_what_panics_with_it() {
+    let pool = Pool::builder(Explosive).max(2).build().unwrap();
+    let both = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop(both);
+    assert_eq!(pool.status().idle, 2);
+    // Two panics at once would end the process.
+    drop(pool);
+}

@@ -1,5 +1,7 @@
 //! Shared connections by address, in stopped time.
 
+mod scripted;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -9,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use scripted::{REFUSED, Refused};
 use steadfast_pool::{
     AddressState, Connector, DialBudget, DialError, KeyedBuilder, KeyedError, KeyedPool, KeyedStage,
     KeyedStatus,
@@ -25,17 +28,6 @@ enum Does {
     Hangs,
     Panics,
 }
-
-#[derive(Debug)]
-struct Refused;
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// What each address does, how many dials to it are under way, the most that ever were, and connections that are open.
 #[derive(Debug, Default)]
@@ -92,7 +84,7 @@ impl Connector for Net {
         match does {
             Does::Connects => tokio::task::yield_now().await,
             Does::ConnectsAfter(time) => sleep(time).await,
-            Does::Refuses => return Err(Refused),
+            Does::Refuses => return Err(REFUSED),
             Does::Hangs => std::future::pending().await,
             Does::Panics => std::panic::resume_unwind(Box::new("planted")),
         }

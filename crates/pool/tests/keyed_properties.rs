@@ -1,8 +1,9 @@
 //! Any history of a keyed pool in stopped time: addresses that come and go, requests that are dropped after any number of polls, connections that break, dials that are slow, fail, hang or panic. Beside it runs a small
 //! model: who may still be handed out, how many dials are under way, by when each request must have ended.
 
+mod scripted;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use scripted::{REFUSED, Refused};
 use steadfast_pool::{
     AddressState, Connector, DialBudget, Handle, KeyedError, KeyedPool, KeyedStatus, Removal,
 };
@@ -79,17 +81,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[derive(Debug)]
-struct Refused;
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
-    }
-}
-
-impl std::error::Error for Refused {}
-
 /// What the test counts of dials and connections, by itself.
 #[derive(Debug, Default)]
 struct Seen {
@@ -158,10 +149,10 @@ impl Connector for Net {
         match step {
             Step::Connect => {}
             Step::ConnectAfter(time) => sleep(Duration::from_millis(time)).await,
-            Step::Refuse => return Err(Refused),
+            Step::Refuse => return Err(REFUSED),
             Step::RefuseAfter(time) => {
                 sleep(Duration::from_millis(time)).await;
-                return Err(Refused);
+                return Err(REFUSED);
             }
             Step::Hang => std::future::pending().await,
             // Without the message of a panic.

@@ -49,3 +49,42 @@ fn who_waits_again_replaces_a_keeper_that_is_late() {
     let wait = slots.wait_of(1_000, Location::caller(), KEEPER_LATE / 2);
     assert!(!slots.requeue(wait, Waker::noop().clone(), KEEPER_LATE / 2).keeper_missing, "it isn't late yet");
 }
+
+/// Who waits for the minimum looks after the keeper as well.
+#[test]
+fn who_warms_the_pool_up_replaces_a_keeper_that_is_late() {
+    let never = Nanos::MAX;
+    let rules = Rules { max: 1, idle_min: 1, idle_timeout: never, check_after: never, proven_after: 0 };
+    for (now, missing) in [(KEEPER_LATE / 2, false), (2 * KEEPER_LATE, true)] {
+        let slots = Kernel::new(rules);
+        slots.keeper_needed(0).expect("there is none");
+        assert_eq!(slots.poll_warm(Waker::noop().clone(), now), (false, missing));
+    }
+}
+
+/// What was made before the failures and comes back in order says nothing of the peer as it is now.
+#[test]
+fn an_old_resource_that_comes_back_doesnt_end_a_row_of_failures() {
+    let never = Nanos::MAX;
+    let rules = Rules { max: 2, idle_min: 0, idle_timeout: never, check_after: never, proven_after: 100 };
+    let slots = Kernel::new(rules);
+    let (mut key, dial) = queued(&slots, never, 0);
+    let old = dial.expect("there is room");
+    slots.dialled(old, 7, never, 0);
+    assert!(matches!(slots.look(&mut key, Waker::noop()), Looked::Done(Taken::Got { value: 7, .. })));
+    let (mut key, dial) = queued(&slots, never, 1_000);
+    let streak_of = |slot, now| {
+        let streak = std::cell::Cell::new(0);
+        slots.dial_failed(slot, "refused", true, now, |failures| {
+            streak.set(failures);
+            0
+        });
+        streak.get()
+    };
+    assert_eq!(streak_of(dial.expect("there is room"), 1_001), 1);
+    slots.put(7, old, &|| 2_000);
+    // It went to who waited; who comes now dials.
+    assert!(matches!(slots.look(&mut key, Waker::noop()), Looked::Done(Taken::Got { value: 7, .. })));
+    let (_key, dial) = queued(&slots, never, 2_001);
+    assert_eq!(streak_of(dial.expect("there is room"), 2_002), 2);
+}

@@ -34,6 +34,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+pub(crate) const REFUSED: Refused = Refused { for_good: false };
+
 /// Connections that are open, and the most that ever were.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
@@ -93,10 +95,10 @@ async fn follow(step: Step) -> Result<(), Refused> {
             tokio::time::sleep(time).await;
             Ok(())
         }
-        Step::Fail => Err(Refused { for_good: false }),
+        Step::Fail => Err(REFUSED),
         Step::FailAfter(time) => {
             tokio::time::sleep(time).await;
-            Err(Refused { for_good: false })
+            Err(REFUSED)
         }
         Step::FailForGood => Err(Refused { for_good: true }),
         Step::Hang => std::future::pending().await,
