@@ -32,6 +32,8 @@ const BY_HAND: u64 = 20_000;
 const PROBES: u64 = 4;
 /// A probe lets others run less often than this, so that they overlap on few processors, too.
 const YIELDS: u64 = 8;
+/// Who is refused lets others run as often as once in so many times: else they keep the processors from the probes for which all wait.
+const REFUSALS: u64 = 16;
 /// Spans that are kept to be laid over each other.
 const OUT_MAX: usize = 500_000;
 const REST_MAX: Duration = Duration::from_secs(60);
@@ -187,7 +189,12 @@ impl<G: Guard> Changes<G> {
         if rng.below(BY_HAND) == 0 {
             return self.set_by_hand(rng);
         }
-        let Ok(permit) = self.guard.acquire(&self.breaker, &Request::default()) else { return };
+        let Ok(permit) = self.guard.acquire(&self.breaker, &Request::default()) else {
+            if rng.below(REFUSALS) == 0 {
+                std::thread::yield_now();
+            }
+            return;
+        };
         let outcome = match rng.below(100) {
             0 => Outcome::Cancelled,
             1 => Outcome::Ignored,
