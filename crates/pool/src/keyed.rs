@@ -3,6 +3,8 @@
 mod clock;
 mod entry;
 mod event;
+#[expect(unsafe_code, reason = "readers share what a writer has for itself")]
+mod lanes;
 mod places;
 mod status;
 pub(crate) mod table;

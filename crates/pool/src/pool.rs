@@ -100,16 +100,7 @@ impl<M: Manager> Pool<M> {
                     None => GetError::Closed,
                 });
             }
-            let at_once = poll_fn(|context| {
-                // A task that finds something idle each time lets the others have their turn now and then.
-                let turn = ready!(poll_proceed(context));
-                let taken = self.shared.slots.take_at_once(at);
-                if taken.is_some() {
-                    turn.made_progress();
-                }
-                Poll::Ready(taken)
-            });
-            if let Some((resource, slot)) = at_once.await {
+            if let Some((resource, slot)) = self.shared.slots.take_at_once(at) {
                 asking.served(None);
                 return Ok(Pooled::new(Arc::clone(&self.shared), resource, slot, false));
             }
@@ -324,6 +315,8 @@ impl<M: Manager> Asking<'_, M> {
         if self.key.is_some() {
             return self.look(context);
         }
+        // A task that finds something idle each time comes here now and then, and lets the others have their turn when its own is over.
+        let turn = ready!(poll_proceed(context));
         let patience = || (context.waker().clone(), shared.now());
         let mut patient = None;
         if shared.slots.looks_busy() {
@@ -341,7 +334,11 @@ impl<M: Manager> Asking<'_, M> {
                 patient = Some(patience());
                 continue;
             }
-            return self.answer(asked);
+            let polled = self.answer(asked);
+            if polled.is_ready() {
+                turn.made_progress();
+            }
+            return polled;
         }
     }
 

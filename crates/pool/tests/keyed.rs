@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -307,15 +307,21 @@ async fn addresses_come_and_go_while_others_use_them() {
     let net = Net::default();
     let pool = pool_of(&net, &["a", "b"]);
     let stop = Arc::new(AtomicUsize::new(0));
+    // The generations of before are removed.
+    let removed = Arc::new(AtomicU64::new(0));
     let users: Vec<_> = (0..8)
         .map(|number| {
-            let (pool, stop) = (pool.clone(), Arc::clone(&stop));
+            let (pool, stop, removed) = (pool.clone(), Arc::clone(&stop), Arc::clone(&removed));
             tokio::spawn(async move {
                 let mut used = 0_u64;
                 while stop.load(Ordering::SeqCst) == 0 {
+                    let gone = removed.load(Ordering::SeqCst);
                     let got = if number % 2 == 0 { pool.get("a").await } else { pool.pick().await };
                     match got {
-                        Ok(handle) => used += u64::from(handle.generation() > 0),
+                        Ok(handle) => {
+                            assert!(handle.address() != "a" || handle.generation() > gone, "P7");
+                            used += 1;
+                        }
                         Err(KeyedError::UnknownAddress) => {}
                         Err(error) => panic!("{error}"),
                     }
@@ -327,6 +333,7 @@ async fn addresses_come_and_go_while_others_use_them() {
         .collect();
     for _ in 0..300 {
         let removal = pool.remove("a").unwrap();
+        removed.store(removal.generation(), Ordering::SeqCst);
         assert!(removal.drain(10 * SECOND).await.drained);
         let generation = pool.add("a").unwrap();
         assert!(pool.get("a").await.unwrap().generation() == generation, "P7");

@@ -185,6 +185,16 @@ impl<C, F: Clone> Entry<C, F> {
         }
     }
 
+    /// Why and until when it isn't tried again, unless whoever `asks` could get an order.
+    pub(super) fn rests(&self, asks: Option<Moment>) -> Option<(Why<F>, Nanos)> {
+        match &self.phase {
+            Phase::Failing { why, retry_at } if asks.is_none_or(|asked| asked.now < self.due) => {
+                Some((why.clone(), *retry_at))
+            }
+            _ => None,
+        }
+    }
+
     /// The order to dial, if nobody has it, or if whoever has it should have been heard of.
     pub(super) fn order(
         &mut self,

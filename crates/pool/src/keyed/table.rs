@@ -1,6 +1,6 @@
 //! The kernel of the keyed pool: which addresses there are, and how each stands. No runtime, no I/O, no clock of its own.
 //!
-//! One lock guards the table. An address is at one [`Phase`] at a time; who takes it to `Dialling` gets the [`Order`] to dial, and nobody else does until the order has ended. An order
+//! One lock guards the table: look-ups share it, and choices are made one after the other, so that each sees how those before it were. An address is at one [`Phase`] at a time; who takes it to `Dialling` gets the [`Order`] to dial, and nobody else does until the order has ended. An order
 //! names its generation and attempt: `add` begins a generation, `remove` ends it, and what a dial of another one comes to goes nowhere. Its holder says by when it is heard of next; if it
 //! isn't (its runtime stands still), the next request gets an order of its own, and the old one is void.
 //!
@@ -14,10 +14,11 @@ use super::clock::Reading;
 use super::entry::{Entry, Outgoing, Phase, Whole};
 pub(crate) use super::entry::{Live, Moment, Order, Removed, Rules, Why};
 pub(crate) use super::event::{Event, Seat};
+use super::lanes::Lanes;
 use super::places::{Places, hash_of};
 use super::status::{AddressStatus, Totals};
 use crate::slots::Nanos;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, AtomicU32, AtomicUsize, Ordering};
 
 /// What looking up an address shows.
 pub(crate) enum Found<C, F: Clone> {
@@ -70,10 +71,10 @@ const PASSED_OVER_MAX: u32 = 64;
 struct State<C, F: Clone> {
     places: Places,
     entries: Vec<Entry<C, F>>,
-    /// Where the next choice begins among equals.
-    turn: usize,
+    /// Where the next choice begins among equals. Changed by who chooses in turn; so is the next.
+    turn: AtomicUsize,
     /// Choices that passed over addresses with an order without asking whether it is late.
-    passed_over: u32,
+    passed_over: AtomicU32,
     generation: u64,
     /// The next dial that succeeds, of whatever address.
     any: Arc<Event<F>>,
@@ -81,9 +82,12 @@ struct State<C, F: Clone> {
     closed: bool,
 }
 
+/// For those who choose, and for look-ups of so many threads at once; fewer in models, which try all orders.
+const LANES: usize = if cfg!(steadfast_loom) { 1 + 2 } else { 1 + 8 };
+
 /// The kernel.
 pub(crate) struct Table<C, F: Clone> {
-    state: Mutex<State<C, F>>,
+    state: Lanes<State<C, F>, LANES>,
 }
 
 impl<C, F: Clone> State<C, F> {
@@ -109,20 +113,20 @@ impl<C, F: Clone> Table<C, F> {
         let state = State {
             places: Places::new(),
             entries: Vec::new(),
-            turn: 0,
-            passed_over: 0,
+            turn: AtomicUsize::new(0),
+            passed_over: AtomicU32::new(0),
             generation: 0,
             any: Event::new(),
             whole: Whole::new(rules),
             closed: false,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Lanes::new(state) }
     }
 
     /// Adds an address. `None` if the table is closed; the present generation, as an error, if it is there.
     pub(crate) fn add(&self, address: &str) -> Option<Result<u64, u64>> {
         let hash = hash_of(address);
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         if state.closed {
             return None;
         }
@@ -144,7 +148,7 @@ impl<C, F: Clone> Table<C, F> {
     /// Removes an address. From here on nothing of its generation is handed out.
     pub(crate) fn remove(&self, address: &str, now: Nanos) -> Option<Removed<C, F>> {
         let hash = hash_of(address);
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         let place = state.place(address, hash)?;
         state.places.remove(hash, place);
         let mut entry = state.entries.swap_remove(place);
@@ -172,7 +176,7 @@ impl<C, F: Clone> Table<C, F> {
     #[inline]
     pub(crate) fn live(&self, address: &str) -> Option<Arc<Live<C, F>>> {
         let hash = hash_of(address);
-        let state = lock(&self.state);
+        let state = self.state.read();
         let place = state.place(address, hash)?;
         state.entries[place].live().cloned()
     }
@@ -180,8 +184,16 @@ impl<C, F: Clone> Table<C, F> {
     /// The connection of an address, or what to wait for; an order only for who `asks`.
     pub(crate) fn look_up(&self, address: &str, asks: Option<Moment>) -> (Found<C, F>, Option<Order>) {
         let hash = hash_of(address);
+        // Many may ask for an address that is failing, and needn't hold up those who look for others.
+        let resting = {
+            let state = self.state.read();
+            state.place(address, hash).and_then(|place| state.entries[place].rests(asks))
+        };
+        if let Some((why, retry_at)) = resting {
+            return (Found::Failing { why, retry_at }, None);
+        }
         let mut outgoing = Outgoing::new();
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         if state.closed {
             return (Found::Closed, None);
         }
@@ -204,20 +216,21 @@ impl<C, F: Clone> Table<C, F> {
     /// The connection that the fewest use, in turn among equals; none for who `asks` if there may be something to order: [`Table::pick_or_order`] sees to it.
     #[inline]
     pub(crate) fn pick(&self, asks: bool) -> Option<Arc<Live<C, F>>> {
-        let mut state = lock(&self.state);
+        let state = self.state.read_in_turn();
         let Survey { best, cold, ordered } = state.survey();
         let place = best?;
         if asks && (cold || ordered && state.is_time_to_ask()) {
             return None;
         }
-        state.turn = place + 1;
+        // Relaxed, here and below: whoever reads or changes it is alone with it, by a lock.
+        state.turn.store(place + 1, Ordering::Relaxed);
         state.entries[place].live().cloned()
     }
 
     /// As [`Table::pick`], or what to wait for; orders for all addresses that aren't connected, for who `asks`.
     pub(crate) fn pick_or_order(&self, asks: Option<Moment>) -> (Found<C, F>, Vec<Order>) {
         let (mut orders, mut outgoing) = (Vec::new(), Outgoing::new());
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         if state.closed {
             return (Found::Closed, orders);
         }
@@ -229,7 +242,7 @@ impl<C, F: Clone> Table<C, F> {
         }
         let found = match (live, best) {
             (Some(live), Some(place)) => {
-                *turn = place + 1;
+                turn.store(place + 1, Ordering::Relaxed);
                 Found::Live(live)
             }
             _ if entries.is_empty() => Found::Unknown,
@@ -245,7 +258,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// Whether an order still stands. If so, `waker` is woken should it be withdrawn, and its holder is heard of again until `due`.
     pub(crate) fn stands(&self, order: &Order, waker: Waker, due: Nanos) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         let Some((entry, _)) = state.ordered(order) else { return false };
         entry.due = due;
         let old = entry.dialler.replace(waker);
@@ -256,7 +269,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// The holder of an order has its turn of the budget.
     pub(crate) fn turn(&self, order: &Order, now: Nanos) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         if let Some((entry, whole)) = state.ordered(order) {
             entry.turn(whole, now);
         }
@@ -264,7 +277,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// An order came to a connection. It is given back if the order doesn't stand any more.
     pub(crate) fn dialled(&self, order: &Order, connection: C, now: Nanos) -> Result<(), C> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         let Some((entry, whole)) = state.ordered(order) else { return Err(connection) };
         entry.end_dial(whole, now);
         whole.totals.connected += 1;
@@ -281,7 +294,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// An order came to nothing. Its holder keeps it, and tries again at the time returned; none if the order doesn't stand any more.
     pub(crate) fn failed(&self, order: &Order, failure: F, moment: Moment) -> Option<Nanos> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         let (entry, whole) = state.ordered(order)?;
         entry.end_dial(whole, moment.now);
         whole.totals.dial_failures += 1;
@@ -296,7 +309,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// The holder of an order tries again. `false` if it doesn't stand any more.
     pub(crate) fn try_again(&self, order: &Order, now: Nanos) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         let Some((entry, whole)) = state.ordered(order) else { return false };
         let old = entry.begin_dial(whole, now);
         drop(state);
@@ -306,7 +319,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// The holder of an order is gone, with its runtime for one: whoever waits looks again, and one gets the order.
     pub(crate) fn abandoned(&self, order: &Order, now: Nanos) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         let Some((entry, whole)) = state.ordered(order) else { return };
         if matches!(entry.phase, Phase::Dialling) {
             entry.end_dial(whole, now);
@@ -325,7 +338,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// Closes: every address is removed.
     pub(crate) fn close(&self, now: Nanos) -> Vec<Removed<C, F>> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.write();
         state.closed = true;
         state.places.clear();
         let mut entries = std::mem::take(&mut state.entries);
@@ -345,14 +358,14 @@ impl<C, F: Clone> Table<C, F> {
 
     /// All addresses and the totals, of one moment.
     pub(crate) fn status(&self, now: Nanos) -> (Vec<AddressStatus>, Totals) {
-        let state = lock(&self.state);
+        let state = self.state.read();
         let State { entries, whole, .. } = &*state;
         (entries.iter().map(|entry| entry.told(whole.rules, now)).collect(), whole.totals)
     }
 
     /// Where a wait for an address begins, or for any.
     pub(crate) fn start(&self, address: Option<&str>, now: Nanos) -> Start {
-        let state = lock(&self.state);
+        let state = self.state.read();
         let Some(address) = address else {
             return Start { generation: None, reading: state.whole.clock.read(now) };
         };
@@ -365,7 +378,7 @@ impl<C, F: Clone> Table<C, F> {
 
     /// What a request is told that waited in vain since `start`.
     pub(crate) fn in_vain(&self, address: Option<&str>, start: &Start, now: Nanos) -> Vain<F> {
-        let state = lock(&self.state);
+        let state = self.state.read();
         let State { entries, whole, any, .. } = &*state;
         let of = |clock: &super::clock::Clock,
                   event: &Event<F>,
@@ -407,7 +420,8 @@ impl<C, F: Clone> State<C, F> {
     /// Looks at all addresses, from `turn` on.
     #[inline]
     fn survey(&self) -> Survey {
-        let turn = if self.turn < self.entries.len() { self.turn } else { 0 };
+        let turn = self.turn.load(Ordering::Relaxed);
+        let turn = if turn < self.entries.len() { turn } else { 0 };
         let (before, from) = self.entries.split_at(turn);
         let mut seen = Survey { best: None, cold: false, ordered: false };
         let mut fewest = usize::MAX;
@@ -431,9 +445,10 @@ impl<C, F: Clone> State<C, F> {
     }
 
     /// Whether somebody should read the clock and see if an order is late: once in a while will do where there are connections to choose from.
-    fn is_time_to_ask(&mut self) -> bool {
-        self.passed_over = (self.passed_over + 1) % PASSED_OVER_MAX;
-        self.passed_over == 0
+    fn is_time_to_ask(&self) -> bool {
+        let passed_over = (self.passed_over.load(Ordering::Relaxed) + 1) % PASSED_OVER_MAX;
+        self.passed_over.store(passed_over, Ordering::Relaxed);
+        passed_over == 0
     }
 }
 

@@ -94,6 +94,21 @@ fn loom_nothing_of_a_removed_generation_is_handed_out() {
 }
 
 #[test]
+fn loom_who_chooses_sees_the_choice_before() {
+    model(3, || {
+        let table = table_of_one();
+        assert_eq!(table.add("b"), Some(Ok(2)));
+        for order in table.pick_or_order(AT_ONCE).1 {
+            assert_eq!(table.dialled(&order, order.generation, 0), Ok(()));
+        }
+        let others = Arc::clone(&table);
+        let other = thread::spawn(move || others.pick(true).expect("two are connected"));
+        let own = table.pick(true).expect("two are connected");
+        assert_ne!(own.generation, other.join().unwrap().generation, "one was used and the other was not");
+    });
+}
+
+#[test]
 fn loom_a_late_dial_of_a_removed_generation_goes_nowhere() {
     let seen = Seen::default();
     let noted = seen.clone();
