@@ -1,37 +1,10 @@
 //! Models of an account: the ceiling, conservation, all or nothing, and settlements beside a rollover.
 
-use std::collections::HashSet;
-use std::sync::{Arc as Plain, Mutex as PlainMutex};
-
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-
-/// Every interleaving.
-fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = None;
-    builder.check(run);
-}
-
-/// What all interleavings of a model came to.
-#[derive(Clone, Default)]
-struct Seen(Plain<PlainMutex<HashSet<String>>>);
-
-impl Seen {
-    fn note(&self, what: impl ToString) {
-        self.0.lock().unwrap().insert(what.to_string());
-    }
-
-    #[track_caller]
-    fn all_of(&self, expected: &[&str]) {
-        let seen = self.0.lock().unwrap();
-        for what in expected {
-            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
-        }
-    }
-}
+use crate::models::{ALL, Seen, model};
 
 fn assert_rest(account: &Account, epoch: u64, settled: u64) {
     let standing = account.standing(epoch);
@@ -42,7 +15,7 @@ fn assert_rest(account: &Account, epoch: u64, settled: u64) {
 fn loom_two_that_want_the_last_money_never_both_get_it() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let other = Arc::clone(&account);
         let spend = |account: &Account, ticket: Option<u64>| {
@@ -64,7 +37,7 @@ fn loom_two_that_want_the_last_money_never_both_get_it() {
 fn loom_a_snapshot_balances_and_is_never_over_the_limit() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let first = account.reserve(3, 0).unwrap();
         let other = Arc::clone(&account);
@@ -89,7 +62,7 @@ fn loom_a_snapshot_balances_and_is_never_over_the_limit() {
 fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let other = Arc::clone(&account);
         let lower = thread::spawn(move || other.set_limit(5, 0));
@@ -107,7 +80,7 @@ fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
 /// A hold that cost no more than was held is settled by additions that look at nothing, or in the word of a seat.
 #[test]
 fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
-    model(|| {
+    model(ALL, || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let first = account.reserve(3, 0).unwrap();
         let second = account.reserve(4, 0).unwrap();
@@ -125,7 +98,7 @@ fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
 /// What a seat has settled is corrected in the shared word, which goes below zero for it, while others settle there and in the seat's word.
 #[test]
 fn loom_a_correction_of_what_a_seat_has_settled_loses_nothing() {
-    model(|| {
+    model(ALL, || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         for held in [3, 2, 4] {
             account.reserve(held, 0).unwrap();
@@ -145,7 +118,7 @@ fn loom_a_correction_of_what_a_seat_has_settled_loses_nothing() {
 /// Symptom: the shared word was seen newer than the seats', their sum below zero, and what was settled became all there is.
 #[test]
 fn loom_two_corrections_of_what_a_seat_has_settled_lose_nothing() {
-    model(|| {
+    model(ALL, || {
         let account = Arc::new(Account::new(Period::Lifetime, 100, 0));
         account.reserve(15, 0).unwrap();
         account.settle(0, 5, 5);
@@ -167,7 +140,7 @@ fn loom_two_corrections_of_what_a_seat_has_settled_lose_nothing() {
 fn loom_a_snapshot_beside_a_correction_and_a_settlement_of_as_much_was_so() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 100, 0));
         account.reserve(17 + 10 + 10, 0).unwrap();
         account.settle(0, 10, 10);
@@ -191,7 +164,7 @@ fn loom_a_snapshot_beside_a_correction_and_a_settlement_of_as_much_was_so() {
 #[test]
 fn loom_a_limit_that_changes_looks_like_no_other_level() {
     for (from, to) in [(10, 1000), (1000, 10)] {
-        model(move || {
+        model(ALL, move || {
             let account = Arc::new(Account::new(Period::Lifetime, from, 0));
             account.reserve(1, 0).unwrap();
             let other = Arc::clone(&account);
@@ -207,7 +180,7 @@ fn loom_a_limit_that_changes_looks_like_no_other_level() {
 fn loom_a_settlement_beside_a_rollover_lands_in_its_own_epoch() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Hour, 10, 1));
         let epoch = account.reserve(6, 1).unwrap();
         let other = Arc::clone(&account);
@@ -228,7 +201,7 @@ fn loom_a_settlement_beside_a_rollover_lands_in_its_own_epoch() {
 fn loom_a_reservation_beside_a_rollover_is_whole_in_one_epoch() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Hour, 10, 1));
         let other = Arc::clone(&account);
         let reserve = thread::spawn(move || other.reserve(6, 1).unwrap());
@@ -247,7 +220,7 @@ fn loom_a_reservation_beside_a_rollover_is_whole_in_one_epoch() {
 fn loom_a_late_settlement_and_the_book_that_replaces_its_own() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let account = Arc::new(Account::new(Period::Hour, 10, 1));
         let epoch = account.reserve(6, 1).unwrap();
         let other = Arc::clone(&account);
@@ -266,7 +239,7 @@ fn loom_a_late_settlement_and_the_book_that_replaces_its_own() {
 fn loom_a_sliding_bucket_gives_its_money_back_once() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let period = Period::Sliding(std::time::Duration::from_millis(8));
         let account = Arc::new(Account::new(period, 10, 8));
         let epoch = account.reserve(6, 8).unwrap();
@@ -296,7 +269,7 @@ fn reserve_all(accounts: &[Account; 2], amount: u64) -> bool {
 fn loom_of_two_scopes_a_call_gets_both_or_none() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(ALL, move || {
         let accounts =
             Arc::new([Account::new(Period::Lifetime, 12, 0), Account::new(Period::Lifetime, 6, 0)]);
         let other = Arc::clone(&accounts);

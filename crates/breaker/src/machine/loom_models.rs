@@ -1,38 +1,13 @@
 //! Models of the state machine: probes, expiry, generations, and edges that are told exactly once.
 
-use std::collections::HashSet;
 use std::sync::{Arc as Plain, Mutex as PlainMutex};
 
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
+use crate::models::{FEW, Seen, model};
 use crate::outcomes::{SHARED, WindowKind};
-
-/// Every interleaving with at most three switches away from a thread that could go on: enough for every race of two operations, and minutes less.
-fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(run);
-}
-
-/// What all interleavings of a model came to.
-#[derive(Clone, Default)]
-struct Seen(Plain<PlainMutex<HashSet<String>>>);
-
-impl Seen {
-    fn note(&self, what: impl ToString) {
-        self.0.lock().unwrap().insert(what.to_string());
-    }
-
-    #[track_caller]
-    fn all_of(&self, expected: &[&str]) {
-        let seen = self.0.lock().unwrap();
-        for what in expected {
-            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
-        }
-    }
-}
 
 /// Opens at the first failure, for 10 ms; one probe with a lease of 5 ms.
 fn machine(probes: u32) -> Machine {
@@ -98,7 +73,7 @@ fn opened(probes: u32, told: &Told) -> Machine {
 fn loom_two_failures_open_once() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(machine(1));
         let (other, other_told) = (Arc::clone(&machine), tell(&told));
@@ -122,7 +97,7 @@ fn loom_two_failures_open_once() {
 fn loom_a_new_state_has_its_own_deadline() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let (other, other_told) = (Arc::clone(&machine), tell(&told));
@@ -153,7 +128,7 @@ fn loom_a_new_state_has_its_own_deadline() {
 fn loom_never_more_probes_than_leases() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let (other, other_told) = (Arc::clone(&machine), tell(&told));
@@ -173,7 +148,7 @@ fn loom_never_more_probes_than_leases() {
 fn loom_a_probe_ends_or_expires_and_never_both() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let late = machine.admit(|| 10, tell(&told)).unwrap();
@@ -199,7 +174,7 @@ fn loom_a_probe_ends_or_expires_and_never_both() {
 
 #[test]
 fn loom_the_last_two_probes_decide_once() {
-    model(|| {
+    model(FEW, || {
         let told = Told::default();
         let machine = Arc::new(opened(2, &told));
         let one = machine.admit(|| 10, tell(&told)).unwrap();
@@ -218,7 +193,7 @@ fn loom_the_last_two_probes_decide_once() {
 fn loom_an_outcome_of_an_older_generation_changes_nothing() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(machine(1));
         let stale = machine.admit(|| 0, tell(&told)).unwrap();

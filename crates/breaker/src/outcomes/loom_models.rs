@@ -1,43 +1,16 @@
 //! Models of the stripes and rings: no outcome crosses a generation, none is lost, and nobody overlooks the k-th failure.
 
-use std::collections::HashSet;
-use std::sync::{Arc as Plain, Mutex as PlainMutex};
-
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-
-/// Every interleaving with at most three switches away from a thread that could go on: enough for every race of two operations, and minutes less.
-fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(run);
-}
-
-/// What all interleavings of a model came to.
-#[derive(Clone, Default)]
-struct Seen(Plain<PlainMutex<HashSet<String>>>);
-
-impl Seen {
-    fn note(&self, what: impl ToString) {
-        self.0.lock().unwrap().insert(what.to_string());
-    }
-
-    #[track_caller]
-    fn all_of(&self, expected: &[&str]) {
-        let seen = self.0.lock().unwrap();
-        for what in expected {
-            assert!(seen.contains(*what), "never seen: {what}; seen: {seen:?}");
-        }
-    }
-}
+use crate::models::{FEW, Seen, model};
 
 #[test]
 fn loom_an_outcome_counts_in_its_own_generation_only() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let total = Arc::new(Total::new(1));
         let other = Arc::clone(&total);
         let old = thread::spawn(move || other.add(SHARED, 0));
@@ -56,7 +29,7 @@ fn loom_an_outcome_counts_in_its_own_generation_only() {
 fn loom_two_that_begin_a_generation_and_one_that_still_counts_lose_nothing() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let total = Arc::new(Total::new(1));
         let (one, two) = (Arc::clone(&total), Arc::clone(&total));
         let old = thread::spawn(move || u64::from(one.add(SHARED, 0)));
@@ -75,7 +48,7 @@ fn loom_two_that_begin_a_generation_and_one_that_still_counts_lose_nothing() {
 fn loom_an_owner_moves_on_while_others_look() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let total = Arc::new(Total::new(1));
         let other = Arc::clone(&total);
         // It counts on the shared stripe, and looks at the owner's.
@@ -113,7 +86,7 @@ const FAILED: Mark = Mark { failed: true, slow: false };
 fn loom_outcomes_that_reach_the_minimum_two_failures() {
     let seen = Seen::default();
     let noted = seen.clone();
-    model(move || {
+    model(FEW, move || {
         let outcomes = Arc::new(Outcomes::new(2, thresholds(4, 2)));
         let other = Arc::clone(&outcomes);
         let one = thread::spawn(move || other.record(SHARED, 0, FAILED, 0).unwrap());
@@ -127,7 +100,7 @@ fn loom_outcomes_that_reach_the_minimum_two_failures() {
 
 #[test]
 fn loom_outcomes_that_reach_the_minimum_a_failure_and_a_success() {
-    model(|| {
+    model(FEW, || {
         let mut half = thresholds(4, 2);
         half.failure_ppm = Some(500_000);
         let outcomes = Arc::new(Outcomes::new(2, half));
@@ -140,7 +113,7 @@ fn loom_outcomes_that_reach_the_minimum_a_failure_and_a_success() {
 
 #[test]
 fn loom_the_last_two_of_a_full_ring_meet_in_a_slot() {
-    model(|| {
+    model(FEW, || {
         let ring = Arc::new(Ring::new(2, 4));
         let series = Arc::new(Series::new());
         let (other_ring, other_series) = (Arc::clone(&ring), Arc::clone(&series));
