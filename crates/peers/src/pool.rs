@@ -397,6 +397,13 @@ fn look_ups(runtime: &Runtime, options: &Options) -> Result<(), String> {
     let of_two = |call: usize, thread: usize| {
         drop(black_box(taken(pool.try_get(&addresses[(call & 7) * 2 + thread]))));
     };
+    let one_picks = |call: usize, thread: usize| {
+        if thread == 0 {
+            by_address(call);
+        } else {
+            drop(black_box(taken(pool.try_pick())));
+        }
+    };
     let the_same = |_: usize, _: usize| drop(black_box(taken(pool.try_get(&addresses[0]))));
     let lock_and_clone = |call: usize| {
         let lock = locked[call & 15].lock().unwrap_or_else(PoisonError::into_inner);
@@ -404,7 +411,7 @@ fn look_ups(runtime: &Runtime, options: &Options) -> Result<(), String> {
         drop(lock);
         drop(black_box(clone));
     };
-    let rows: [(&str, &dyn Fn() -> f64); 7] = [
+    let rows: [(&str, &dyn Fn() -> f64); 8] = [
         ("by address", &|| timed(options.calls, by_address)),
         ("the least used", &|| timed(options.calls, |_| drop(black_box(taken(pool.try_pick()))))),
         ("a bare lock, clone and drop", &|| timed(options.calls, lock_and_clone)),
@@ -417,6 +424,7 @@ fn look_ups(runtime: &Runtime, options: &Options) -> Result<(), String> {
             timed(options.calls, |_| drop(black_box(Arc::clone(black_box(&handle)))))
         }),
         ("two threads, by address", &|| timed_by_two(options.calls, of_two)),
+        ("two threads, one picks", &|| timed_by_two(options.calls, one_picks)),
         ("two threads, the same", &|| timed_by_two(options.calls, the_same)),
     ];
     let mut times = vec![Vec::new(); rows.len()];

@@ -40,10 +40,10 @@ pub(crate) type Nanos = u64;
 const KEEPER_LATE: Nanos = 1_000_000_000;
 /// How often the time is refreshed while the pool is in use.
 pub(crate) const TICK: Nanos = 100_000_000;
-/// After so many requests the clock is read in any case.
-const CLOCK_EVERY: u64 = 1024;
-/// One of so many requests that find something idle goes the long way, on which a task's turn may end. With tokio's 128 units a turn that is after 4096 requests, or a quarter of a millisecond.
-const LONG_WAY_EVERY: u64 = 32;
+/// One of so many requests on the long way reads the clock in any case.
+const CLOCK_EVERY: u32 = 32;
+/// After so many requests on the short way one goes the long way, on which the turn of its task may end. With tokio's 128 units a turn, a task that is alone and never waits has 4096 requests.
+const SHORT_WAYS_MAX: u32 = 32;
 /// Holders that a timeout names.
 pub(crate) const HOLDERS_TOLD: usize = 3;
 
@@ -132,6 +132,8 @@ impl<T, F: Clone> Slots<T, F> {
             now: 0,
             ticking: false,
             touched: false,
+            short_ways: 0,
+            long_ways: 0,
             idle: Vec::new(),
             in_use: 0,
             connecting: 0,
@@ -215,9 +217,15 @@ impl<T, F: Clone> Slots<T, F> {
         let &(_, slot) = state.idle.last()?;
         let dates = state.slots[slot as usize].dates;
         let plain = dates.expires > now && now.saturating_sub(dates.used) < state.rules.check_after;
-        if !plain || !state.ticking || state.tally.started.is_multiple_of(LONG_WAY_EVERY) {
+        if !plain || !state.ticking {
             return None;
         }
+        // A count of its own: by the number of all requests, those who always come at the same place in a pattern would never be asked.
+        if state.short_ways == SHORT_WAYS_MAX {
+            state.short_ways = 0;
+            return None;
+        }
+        state.short_ways += 1;
         let taken = state.idle.pop();
         if taken.is_some() {
             state.slots[slot as usize].place = Place::InUse { since: now, at, cell: NONE };
@@ -242,7 +250,7 @@ impl<T, F: Clone> Slots<T, F> {
         let deadline = now.saturating_add(timeout);
         let kept = state.ticking && state.keeper.next <= deadline && !state.keeper_is_late(now);
         let full = state.idle.is_empty() && state.size >= state.rules.max;
-        if !kept || !full || state.closed || state.tally.started.is_multiple_of(CLOCK_EVERY) {
+        if !kept || !full || state.closed {
             return Err((waker, now));
         }
         let key = state.queue_up(waker, timeout, at, now);

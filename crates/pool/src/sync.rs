@@ -80,25 +80,17 @@ impl<T> UnsafeCell<T> {
 }
 
 #[cfg(not(steadfast_loom))]
-#[expect(unsafe_code, reason = "loom's interface")]
 impl<T> ConstPtr<T> {
-    /// # Safety
-    /// As for a pointer's `as_ref`: there is a value, and nobody writes while this reference lives.
     #[inline]
-    pub(crate) unsafe fn deref(&self) -> &T {
-        // SAFETY: the caller's.
-        unsafe { &*self.0 }
+    pub(crate) fn with<R>(&self, access: impl FnOnce(*const T) -> R) -> R {
+        access(self.0)
     }
 }
 
 #[cfg(not(steadfast_loom))]
-#[expect(unsafe_code, clippy::mut_from_ref, reason = "loom's interface")]
 impl<T> MutPtr<T> {
-    /// # Safety
-    /// As for a pointer's `as_mut`: there is a value, and nobody else reads or writes while this reference lives.
     #[inline]
-    pub(crate) unsafe fn deref(&self) -> &mut T {
-        // SAFETY: the caller's.
-        unsafe { &mut *self.0 }
+    pub(crate) fn with<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0)
     }
 }

@@ -728,8 +728,8 @@ async fn what_lasted_and_left_ends_the_failures() {
 
 #[tokio::test(start_paused = true)]
 async fn who_always_finds_something_idle_lets_others_run() {
-    let pool = builder(&[], &[]).max(1).build().unwrap();
-    drop(pool.get().await.unwrap());
+    let pool = builder(&[], &[]).max(2).build().unwrap();
+    drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
     let ticked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counts = ticked.clone();
     tokio::spawn(async move {
@@ -738,11 +738,15 @@ async fn who_always_finds_something_idle_lets_others_run() {
             tokio::task::yield_now().await;
         }
     });
-    // A turn is 4096 requests that find something idle.
-    for _ in 0..11 * 4096 {
-        drop(pool.get().await.unwrap());
+    // Alone, and in a pattern with requests that never wait. A turn is 4096 requests that find something idle.
+    for others in [false, true] {
+        let before = ticked.load(std::sync::atomic::Ordering::Relaxed);
+        for _ in 0..11 * 4300 {
+            let other = others.then(|| pool.try_get().unwrap());
+            drop((pool.get().await.unwrap(), other));
+        }
+        assert!(ticked.load(std::sync::atomic::Ordering::Relaxed) >= before + 10);
     }
-    assert!(ticked.load(std::sync::atomic::Ordering::Relaxed) >= 10);
 }
 
 /// Its second resource is bad, and panics when it goes.

@@ -302,14 +302,14 @@ async fn the_budget_holds_over_addresses_and_a_dropped_pool_leaves_nothing() {
     assert_eq!((net.open(), budget.under_way()), (0, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 12)]
 async fn addresses_come_and_go_while_others_use_them() {
     let net = Net::default();
     let pool = pool_of(&net, &["a", "b"]);
     let stop = Arc::new(AtomicUsize::new(0));
     // The generations of before are removed.
     let removed = Arc::new(AtomicU64::new(0));
-    let users: Vec<_> = (0..8)
+    let users: Vec<_> = (0..24)
         .map(|number| {
             let (pool, stop, removed) = (pool.clone(), Arc::clone(&stop), Arc::clone(&removed));
             tokio::spawn(async move {
@@ -722,4 +722,12 @@ async fn a_dial_that_panics_when_its_time_is_up_has_failed() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let status = pool.status();
     assert!(status.dials < 15 && status.dial_failures + 1 >= status.dials, "{status:?}");
+}
+
+/// With metrics it depends on their clock.
+#[cfg(not(feature = "metrics"))]
+#[test]
+fn panics_may_be_caught_around_requests() {
+    fn is_unwind_safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
+    is_unwind_safe::<KeyedPool<Net>>();
 }

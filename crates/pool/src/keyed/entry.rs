@@ -65,6 +65,22 @@ pub(crate) enum Why<F> {
     ShortLived(Nanos),
 }
 
+/// What looking up an address shows.
+pub(crate) enum Found<C, F: Clone> {
+    Live(Arc<Live<C, F>>),
+    /// Wait for the event, at most until `due`, and look again.
+    Wait {
+        event: Arc<Event<F>>,
+        due: Nanos,
+    },
+    Failing {
+        why: Why<F>,
+        retry_at: Nanos,
+    },
+    Unknown,
+    Closed,
+}
+
 pub(super) enum Phase<C, F: Clone> {
     /// Nobody has asked yet, or whoever had the order is gone.
     Cold,
@@ -185,36 +201,45 @@ impl<C, F: Clone> Entry<C, F> {
         }
     }
 
-    /// Why and until when it isn't tried again, unless whoever `asks` could get an order.
-    pub(super) fn rests(&self, asks: Option<Moment>) -> Option<(Why<F>, Nanos)> {
+    /// What who asks is told.
+    pub(super) fn found(&self) -> Found<C, F> {
         match &self.phase {
-            Phase::Failing { why, retry_at } if asks.is_none_or(|asked| asked.now < self.due) => {
-                Some((why.clone(), *retry_at))
-            }
-            _ => None,
+            Phase::Live(live) if !live.is_broken() => Found::Live(Arc::clone(live)),
+            Phase::Failing { why, retry_at } => Found::Failing { why: why.clone(), retry_at: *retry_at },
+            _ => Found::Wait { event: Arc::clone(&self.dialled), due: self.due },
         }
     }
 
-    /// The order to dial, if nobody has it, or if whoever has it should have been heard of.
+    /// Whether nobody has the order to dial, or whoever has it should have been heard of.
+    pub(super) fn can_be_ordered(&self, asked: Moment) -> bool {
+        match &self.phase {
+            Phase::Cold => true,
+            Phase::Live(live) => live.is_broken(),
+            Phase::Dialling | Phase::Failing { .. } => asked.now >= self.due,
+        }
+    }
+
+    /// The order to dial, if it [can be given](Self::can_be_ordered).
     pub(super) fn order(
         &mut self,
         whole: &mut Whole<F>,
         asked: Moment,
         outgoing: &mut Outgoing<C, F>,
     ) -> Option<Order> {
+        if !self.can_be_ordered(asked) {
+            return None;
+        }
         let mut rest = None;
         match &self.phase {
-            Phase::Cold => {}
-            Phase::Live(live) if live.is_broken() => {
+            Phase::Cold | Phase::Failing { .. } => {}
+            Phase::Live(live) => {
                 let lived = asked.now.saturating_sub(live.since);
                 rest = self.rest_after(lived, whole.rules, asked).map(|retry_at| (lived, retry_at));
             }
-            Phase::Dialling if asked.now >= self.due => {
+            Phase::Dialling => {
                 self.end_dial(whole, asked.now);
                 whole.totals.withdrawn += 1;
             }
-            Phase::Failing { .. } if asked.now >= self.due => {}
-            Phase::Live(_) | Phase::Dialling | Phase::Failing { .. } => return None,
         }
         outgoing.diallers.extend(self.dialler.take());
         outgoing.phases.push(match rest {

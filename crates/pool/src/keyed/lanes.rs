@@ -1,10 +1,11 @@
-//! A lock for what is read far more often than it changes: several mutexes, of which a reader takes one and a writer takes all. Readers on different processors share no cache line of it.
+//! A lock for what is read far more often than it changes: several mutexes, of which a reader takes one, by its thread, and a writer takes all. Readers of different lanes share no cache line of it.
 //!
 //! Known as a big-reader lock; crossbeam's `ShardedLock` is of this kind. A lane here is a mutex, so that readers of one lane exclude each other: two who must not overlap, though both only read,
 //! read in turn.
 
 use std::array;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::sync::{ConstPtr, MutPtr, Mutex, MutexGuard, UnsafeCell, lock, thread_number};
 
@@ -20,6 +21,10 @@ pub(super) struct Lanes<T, const LANES: usize> {
 
 // SAFETY: as for a lock that many may read at once: threads share `&T`, so `T: Sync`, and each may get `&mut T`, so `T: Send`. That nobody reads while somebody writes is argued below.
 unsafe impl<T: Send + Sync, const LANES: usize> Sync for Lanes<T, LANES> {}
+
+// As a mutex is, whose poison is ignored as well: no critical section here runs code that isn't its own, and none panics half-way.
+impl<T, const LANES: usize> RefUnwindSafe for Lanes<T, LANES> {}
+impl<T, const LANES: usize> UnwindSafe for Lanes<T, LANES> {}
 
 impl<T, const LANES: usize> Lanes<T, LANES> {
     pub(super) fn new(value: T) -> Self {
@@ -71,7 +76,7 @@ impl<T> Deref for Reading<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: a lane is held, so nobody holds all of them, and there is no `&mut T`. The value outlives the guard of a lane that lies beside it.
-        unsafe { self.value.deref() }
+        self.value.with(|value| unsafe { &*value })
     }
 }
 
@@ -80,14 +85,14 @@ impl<T, const LANES: usize> Deref for Writing<'_, T, LANES> {
 
     fn deref(&self) -> &T {
         // SAFETY: all lanes are held, so there is no other guard; and this one is borrowed, so its `&mut T` isn't in use.
-        unsafe { self.value.deref() }
+        self.value.with(|value| unsafe { &*value })
     }
 }
 
 impl<T, const LANES: usize> DerefMut for Writing<'_, T, LANES> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: all lanes are held, so there is no other guard; and this one is borrowed for writing.
-        unsafe { self.value.deref() }
+        // SAFETY: all lanes are held, so there is no other guard; and this one is borrowed for writing, so no other reference of its is in use.
+        self.value.with(|value| unsafe { &mut *value })
     }
 }
 

@@ -12,29 +12,13 @@ use std::task::Waker;
 
 use super::clock::Reading;
 use super::entry::{Entry, Outgoing, Phase, Whole};
-pub(crate) use super::entry::{Live, Moment, Order, Removed, Rules, Why};
+pub(crate) use super::entry::{Found, Live, Moment, Order, Removed, Rules, Why};
 pub(crate) use super::event::{Event, Seat};
 use super::lanes::Lanes;
 use super::places::{Places, hash_of};
 use super::status::{AddressStatus, Totals};
 use crate::slots::Nanos;
 use crate::sync::{Arc, AtomicU32, AtomicUsize, Ordering};
-
-/// What looking up an address shows.
-pub(crate) enum Found<C, F: Clone> {
-    Live(Arc<Live<C, F>>),
-    /// Wait for the event, at most until `due`, and look again.
-    Wait {
-        event: Arc<Event<F>>,
-        due: Nanos,
-    },
-    Failing {
-        why: Why<F>,
-        retry_at: Nanos,
-    },
-    Unknown,
-    Closed,
-}
 
 /// What a request that waited in vain is told, of its address or of all.
 pub(crate) struct Vain<F> {
@@ -71,15 +55,22 @@ const PASSED_OVER_MAX: u32 = 64;
 struct State<C, F: Clone> {
     places: Places,
     entries: Vec<Entry<C, F>>,
-    /// Where the next choice begins among equals. Changed by who chooses in turn; so is the next.
-    turn: AtomicUsize,
-    /// Choices that passed over addresses with an order without asking whether it is late.
-    passed_over: AtomicU32,
+    turns: Turns,
     generation: u64,
     /// The next dial that succeeds, of whatever address.
     any: Arc<Event<F>>,
     whole: Whole<F>,
     closed: bool,
+}
+
+/// What choices change. Only one chooses at a time, and nobody while the table is written to. Apart from what look-ups read.
+#[derive(Default)]
+#[repr(align(128))]
+struct Turns {
+    /// Where the next choice begins among equals.
+    next: AtomicUsize,
+    /// Choices that passed over addresses with an order without asking whether it is late.
+    passed_over: AtomicU32,
 }
 
 /// For those who choose, and for look-ups of so many threads at once; fewer in models, which try all orders.
@@ -113,8 +104,7 @@ impl<C, F: Clone> Table<C, F> {
         let state = State {
             places: Places::new(),
             entries: Vec::new(),
-            turn: AtomicUsize::new(0),
-            passed_over: AtomicU32::new(0),
+            turns: Turns::default(),
             generation: 0,
             any: Event::new(),
             whole: Whole::new(rules),
@@ -184,30 +174,30 @@ impl<C, F: Clone> Table<C, F> {
     /// The connection of an address, or what to wait for; an order only for who `asks`.
     pub(crate) fn look_up(&self, address: &str, asks: Option<Moment>) -> (Found<C, F>, Option<Order>) {
         let hash = hash_of(address);
-        // Many may ask for an address that is failing, and needn't hold up those who look for others.
-        let resting = {
+        // Many may ask for an address that is dialled or failing, and needn't hold up those who look for others.
+        {
             let state = self.state.read();
-            state.place(address, hash).and_then(|place| state.entries[place].rests(asks))
-        };
-        if let Some((why, retry_at)) = resting {
-            return (Found::Failing { why, retry_at }, None);
+            if state.closed {
+                return (Found::Closed, None);
+            }
+            let Some(place) = state.place(address, hash) else { return (Found::Unknown, None) };
+            let entry = &state.entries[place];
+            let Some(asked) = asks else { return (entry.found(), None) };
+            if !entry.can_be_ordered(asked) {
+                return (entry.found(), None);
+            }
         }
         let mut outgoing = Outgoing::new();
         let mut state = self.state.write();
+        // All may have changed meanwhile.
         if state.closed {
             return (Found::Closed, None);
         }
         let Some(place) = state.place(address, hash) else { return (Found::Unknown, None) };
         let State { entries, whole, .. } = &mut *state;
         let entry = &mut entries[place];
-        if let Some(live) = entry.live() {
-            return (Found::Live(Arc::clone(live)), None);
-        }
         let order = asks.and_then(|asked| entry.order(whole, asked, &mut outgoing));
-        let found = match &entry.phase {
-            Phase::Failing { why, retry_at } => Found::Failing { why: why.clone(), retry_at: *retry_at },
-            _ => Found::Wait { event: Arc::clone(&entry.dialled), due: entry.due },
-        };
+        let found = entry.found();
         drop(state);
         outgoing.let_go();
         (found, order)
@@ -223,7 +213,7 @@ impl<C, F: Clone> Table<C, F> {
             return None;
         }
         // Relaxed, here and below: whoever reads or changes it is alone with it, by a lock.
-        state.turn.store(place + 1, Ordering::Relaxed);
+        state.turns.next.store(place + 1, Ordering::Relaxed);
         state.entries[place].live().cloned()
     }
 
@@ -236,13 +226,13 @@ impl<C, F: Clone> Table<C, F> {
         }
         let best = state.survey().best;
         let live = best.and_then(|place| state.entries[place].live().cloned());
-        let State { entries, whole, any, turn, .. } = &mut *state;
+        let State { entries, whole, any, turns, .. } = &mut *state;
         if let Some(asked) = asks {
             orders.extend(entries.iter_mut().filter_map(|entry| entry.order(whole, asked, &mut outgoing)));
         }
         let found = match (live, best) {
             (Some(live), Some(place)) => {
-                turn.store(place + 1, Ordering::Relaxed);
+                turns.next.store(place + 1, Ordering::Relaxed);
                 Found::Live(live)
             }
             _ if entries.is_empty() => Found::Unknown,
@@ -358,7 +348,8 @@ impl<C, F: Clone> Table<C, F> {
 
     /// All addresses and the totals, of one moment.
     pub(crate) fn status(&self, now: Nanos) -> (Vec<AddressStatus>, Totals) {
-        let state = self.state.read();
+        // Nobody is handed a connection meanwhile, so no more uses are told than there were at one time.
+        let state = self.state.write();
         let State { entries, whole, .. } = &*state;
         (entries.iter().map(|entry| entry.told(whole.rules, now)).collect(), whole.totals)
     }
@@ -420,7 +411,7 @@ impl<C, F: Clone> State<C, F> {
     /// Looks at all addresses, from `turn` on.
     #[inline]
     fn survey(&self) -> Survey {
-        let turn = self.turn.load(Ordering::Relaxed);
+        let turn = self.turns.next.load(Ordering::Relaxed);
         let turn = if turn < self.entries.len() { turn } else { 0 };
         let (before, from) = self.entries.split_at(turn);
         let mut seen = Survey { best: None, cold: false, ordered: false };
@@ -446,8 +437,8 @@ impl<C, F: Clone> State<C, F> {
 
     /// Whether somebody should read the clock and see if an order is late: once in a while will do where there are connections to choose from.
     fn is_time_to_ask(&self) -> bool {
-        let passed_over = (self.passed_over.load(Ordering::Relaxed) + 1) % PASSED_OVER_MAX;
-        self.passed_over.store(passed_over, Ordering::Relaxed);
+        let passed_over = (self.turns.passed_over.load(Ordering::Relaxed) + 1) % PASSED_OVER_MAX;
+        self.turns.passed_over.store(passed_over, Ordering::Relaxed);
         passed_over == 0
     }
 }

@@ -84,6 +84,10 @@ pub(super) struct State<T, F> {
     /// Whether the keeper refreshes `now`; it does while the pool is touched.
     pub(super) ticking: bool,
     pub(super) touched: bool,
+    /// Requests on the short way since the last one that might have gone it and didn't.
+    pub(super) short_ways: u32,
+    /// Requests on the long way since the last one that read the clock for their number alone.
+    pub(super) long_ways: u32,
     pub(super) in_use: usize,
     pub(super) next_ticket: u64,
     pub(super) queue: Queue<Grant<T, F>>,
@@ -110,8 +114,9 @@ impl<T, F: Clone> State<T, F> {
     #[inline]
     pub(super) fn touch(&mut self, clock: &impl Now, after: &mut After<T>) -> bool {
         self.touched = true;
+        self.long_ways = (self.long_ways + 1) % CLOCK_EVERY;
         // Every so often, to notice that nobody ticks any more though the keeper wasn't dropped.
-        if !self.ticking || self.tally.started.is_multiple_of(CLOCK_EVERY) {
+        if !self.ticking || self.long_ways == 0 {
             return self.touch_exactly(clock, after);
         }
         false
