@@ -421,13 +421,13 @@ fn transition_consistency_sees_more_probes() {
 
 #[test]
 fn transition_consistency_sees_a_change_that_is_not_told() {
-    let fault = Fault::Silent { one_in: 1_000 };
+    let fault = Fault::Silent { one_in: 50 };
     assert_fails_by(TransitionConsistency::with(with(fault)), "events that are no path");
 }
 
 #[test]
 fn transition_consistency_sees_a_change_that_is_told_twice() {
-    let fault = Fault::Twice { one_in: 1_000 };
+    let fault = Fault::Twice { one_in: 50 };
     assert_fails_by(TransitionConsistency::with(with(fault)), "events that are no path");
 }
 

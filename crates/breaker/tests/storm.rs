@@ -127,6 +127,10 @@ impl Storm {
                 assert!(!matches!(rejected, Rejected::Forced));
                 did.refused += 1;
                 known.ended.fetch_add(cost, Ordering::SeqCst);
+                // Now and then, for else those who are refused keep the processors from the probes.
+                if did.refused.is_multiple_of(16) {
+                    thread::yield_now();
+                }
                 return;
             }
         };

@@ -3,10 +3,16 @@
 mod scripted;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use scripted::{Scripted, Step, assert_balanced};
-use steadfast_pool::{Builder, GetError, InvalidConfig, KeyedError, KeyedPool, MAX_LIMIT, Pool, Tcp};
+use steadfast_pool::{
+    Builder, GetError, InvalidConfig, KeyedError, KeyedPool, MAX_LIMIT, Manager, Pool, Tcp,
+};
+use tokio::time::sleep;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 fn refused(set: impl FnOnce(Builder<Scripted>) -> Builder<Scripted>) -> InvalidConfig {
     set(Pool::builder(Scripted::default())).build().unwrap_err()
@@ -137,4 +143,103 @@ fn a_runtime_that_has_ended_is_told_to_who_asks() {
     let asked = AssertUnwindSafe(|| ended().block_on(async { keyed.get("127.0.0.1:9").await.map(drop) }));
     assert!(catch_unwind(asked).is_err());
     assert_eq!(keyed.status().dialling, 0);
+}
+
+/// Its resources panic when they are dropped.
+struct Explosive;
+
+struct Explodes;
+
+impl Drop for Explodes {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "planted");
+    }
+}
+
+impl Manager for Explosive {
+    type Resource = Explodes;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> Result<Explodes, std::io::Error> {
+        Ok(Explodes)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_panics_when_dropped_costs_no_place() {
+    let pool = Pool::builder(Explosive)
+        .max(2)
+        .timeout(SECOND)
+        .lifetime(10 * SECOND)
+        .idle_timeout(None)
+        .build()
+        .unwrap();
+    let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop((one, two));
+    // Both are too old for whoever asks next: they go within that request, and again within the keeper.
+    for _ in 0..3 {
+        sleep(11 * SECOND).await;
+        let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+        assert!(pool.try_get().is_err(), "there are two places");
+        drop(held);
+    }
+    sleep(11 * SECOND).await;
+    let status = pool.status();
+    assert_eq!((status.size, status.waiting, status.in_use, status.connecting), (0, 0, 0, 0), "{status:?}");
+    assert_balanced(&status);
+    let report = pool.close(SECOND).await;
+    assert!(report.drained, "{report:?}");
+}
+
+/// Its second resource is bad, and panics when it goes.
+#[derive(Default)]
+struct BadOnce {
+    made: AtomicUsize,
+}
+
+struct Bad(bool);
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        assert!(!self.0 || std::thread::panicking(), "planted");
+    }
+}
+
+impl Manager for BadOnce {
+    type Resource = Bad;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> Result<Bad, std::io::Error> {
+        Ok(Bad(self.made.fetch_add(1, Ordering::Relaxed) == 1))
+    }
+
+    async fn check(&self, resource: &mut Bad) -> Result<(), std::io::Error> {
+        if resource.0 { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+/// Symptom: a resource that failed its check and panicked when it was dropped left its request counted as waiting for ever.
+#[tokio::test(start_paused = true)]
+async fn what_a_bad_resource_does_when_it_goes_is_not_the_requests_affair() {
+    let pool = Pool::builder(BadOnce::default()).max(2).build().unwrap();
+    let (good, bad) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop(good);
+    drop(bad);
+    sleep(SECOND).await;
+    // The bad one is on top; the good one, which is due for a check as well, comes next.
+    let got = pool.get().await.unwrap();
+    assert!(!got.0);
+    let status = pool.status();
+    assert_eq!((status.ok, status.waiting, status.in_use), (3, 0, 1), "{status:?}");
+    assert_balanced(&status);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_dropped_takes_what_panics_with_it() {
+    let pool = Pool::builder(Explosive).max(2).build().unwrap();
+    let both = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    drop(both);
+    assert_eq!(pool.status().idle, 2);
+    // Two panics at once would end the process.
+    drop(pool);
 }

@@ -4,11 +4,13 @@ mod scripted;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use scripted::{Scripted, Step, assert_balanced, settle};
-use steadfast_pool::{Builder, DialBudget, DialError, GetError, Manager, Pool, Stage};
+use steadfast_pool::{Builder, DialBudget, DialError, GetError, Pool, Stage};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,7 +41,7 @@ async fn what_was_used_last_goes_first() {
 async fn requests_are_served_in_their_order() {
     let pool = builder(&[], &[]).max(1).build().unwrap();
     let held = pool.get().await.unwrap();
-    let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
     for number in 0..20 {
         let (pool, order) = (pool.clone(), order.clone());
@@ -184,7 +186,7 @@ async fn only_what_idled_is_checked_and_the_bad_are_replaced() {
     let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
     drop((one, two));
     drop(pool.get().await.unwrap());
-    let checked = || pool.manager().checked.load(std::sync::atomic::Ordering::SeqCst);
+    let checked = || pool.manager().checked.load(Ordering::SeqCst);
     assert_eq!(checked(), 0, "it was used a moment ago");
     sleep(SECOND).await;
     let held = pool.get().await.unwrap();
@@ -201,7 +203,7 @@ async fn who_has_to_wait_again_keeps_the_place() {
     let pool = builder(&[], &[Step::FailAfter(SECOND)]).max(1).build().unwrap();
     drop(pool.get().await.unwrap());
     sleep(SECOND).await;
-    let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
     for number in 0..3 {
         let (pool, order) = (pool.clone(), order.clone());
@@ -551,53 +553,6 @@ async fn try_get_waits_for_nothing() {
     assert!(autopsy.waited.is_zero());
     assert_balanced(&pool.status());
 }
-
-/// Its resources panic when they are dropped.
-struct Explosive;
-
-struct Explodes;
-
-impl Drop for Explodes {
-    fn drop(&mut self) {
-        assert!(std::thread::panicking(), "planted");
-    }
-}
-
-impl Manager for Explosive {
-    type Resource = Explodes;
-    type Error = std::io::Error;
-
-    async fn connect(&self) -> Result<Explodes, std::io::Error> {
-        Ok(Explodes)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_resource_that_panics_when_dropped_costs_no_place() {
-    let pool = Pool::builder(Explosive)
-        .max(2)
-        .timeout(SECOND)
-        .lifetime(10 * SECOND)
-        .idle_timeout(None)
-        .build()
-        .unwrap();
-    let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    drop((one, two));
-    // Both are too old for whoever asks next: they go within that request, and again within the keeper.
-    for _ in 0..3 {
-        sleep(11 * SECOND).await;
-        let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
-        assert!(pool.try_get().is_err(), "there are two places");
-        drop(held);
-    }
-    sleep(11 * SECOND).await;
-    let status = pool.status();
-    assert_eq!((status.size, status.waiting, status.in_use, status.connecting), (0, 0, 0, 0), "{status:?}");
-    assert_balanced(&status);
-    let report = pool.close(SECOND).await;
-    assert!(report.drained, "{report:?}");
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_nobody_ever_asked_for_goes_in_time_as_well() {
     let lifetime = 100 * SECOND;
@@ -657,7 +612,7 @@ async fn without_time_for_a_check_only_the_quick_question_is_asked() {
     let at_once = pool.get_timeout(Duration::ZERO).await.unwrap();
     let also = pool.get_timeout(Duration::ZERO).await.unwrap();
     assert_eq!(also.id, good);
-    assert_eq!(pool.manager().checked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert_eq!(pool.manager().checked.load(Ordering::SeqCst), 0);
     let mut waits = pin!(pool.get());
     assert!(poll(waits.as_mut()).is_pending());
     let Err(GetError::Timeout(autopsy)) = pool.get_timeout(Duration::ZERO).await else {
@@ -730,74 +685,21 @@ async fn what_lasted_and_left_ends_the_failures() {
 async fn who_always_finds_something_idle_lets_others_run() {
     let pool = builder(&[], &[]).max(2).build().unwrap();
     drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
-    let ticked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let ticked = Arc::new(AtomicUsize::new(0));
     let counts = ticked.clone();
     tokio::spawn(async move {
         loop {
-            counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            counts.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
         }
     });
     // Alone, and in a pattern with requests that never wait. A turn is 4096 requests that find something idle.
     for others in [false, true] {
-        let before = ticked.load(std::sync::atomic::Ordering::Relaxed);
+        let before = ticked.load(Ordering::SeqCst);
         for _ in 0..11 * 4300 {
             let other = others.then(|| pool.try_get().unwrap());
             drop((pool.get().await.unwrap(), other));
         }
-        assert!(ticked.load(std::sync::atomic::Ordering::Relaxed) >= before + 10);
+        assert!(ticked.load(Ordering::SeqCst) >= before + 10);
     }
-}
-
-/// Its second resource is bad, and panics when it goes.
-#[derive(Default)]
-struct BadOnce {
-    made: std::sync::atomic::AtomicUsize,
-}
-
-struct Bad(bool);
-
-impl Drop for Bad {
-    fn drop(&mut self) {
-        assert!(!self.0 || std::thread::panicking(), "planted");
-    }
-}
-
-impl Manager for BadOnce {
-    type Resource = Bad;
-    type Error = std::io::Error;
-
-    async fn connect(&self) -> Result<Bad, std::io::Error> {
-        Ok(Bad(self.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1))
-    }
-
-    async fn check(&self, resource: &mut Bad) -> Result<(), std::io::Error> {
-        if resource.0 { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-    }
-}
-
-/// Symptom: a resource that failed its check and panicked when it was dropped left its request counted as waiting for ever.
-#[tokio::test(start_paused = true)]
-async fn what_a_bad_resource_does_when_it_goes_is_not_the_requests_affair() {
-    let pool = Pool::builder(BadOnce::default()).max(2).build().unwrap();
-    let (good, bad) = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    drop(good);
-    drop(bad);
-    sleep(SECOND).await;
-    // The bad one is on top; the good one, which is due for a check as well, comes next.
-    let got = pool.get().await.unwrap();
-    assert!(!got.0);
-    let status = pool.status();
-    assert_eq!((status.ok, status.waiting, status.in_use), (3, 0, 1), "{status:?}");
-    assert_balanced(&status);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pool_that_is_dropped_takes_what_panics_with_it() {
-    let pool = Pool::builder(Explosive).max(2).build().unwrap();
-    let both = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    drop(both);
-    assert_eq!(pool.status().idle, 2);
-    // Two panics at once would end the process.
-    drop(pool);
 }

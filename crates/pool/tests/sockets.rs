@@ -283,6 +283,12 @@ async fn a_refused_peer_is_told_with_its_error() {
     let mut server = Server::any(Manner::Echo).await;
     server.kill().await;
     let pool = pool(server.address, &budget);
+    let refused = async {
+        while pool.last_dial_error().is_none() {
+            drop(pool.get_timeout(Duration::from_millis(20)).await);
+        }
+    };
+    tokio::time::timeout(LONG, refused).await.expect("each dial is refused at once");
     let ended = pool.get_timeout(Duration::from_millis(200)).await;
     let Err(GetError::Timeout(autopsy)) = ended else { panic!("nobody listens") };
     let Some(DialError::Failed(error)) = autopsy.last_dial_error.as_deref() else { panic!("{autopsy}") };
@@ -357,10 +363,11 @@ impl Connector for GreetedByAddress {
     }
 }
 
-fn keyed(servers: &[&Server], budget: &DialBudget) -> KeyedPool<GreetedByAddress> {
+/// Each dial has `connect_timeout`: short only where a peer is to use it up.
+fn keyed(servers: &[&Server], budget: &DialBudget, connect_timeout: Duration) -> KeyedPool<GreetedByAddress> {
     let pool = KeyedPool::builder(GreetedByAddress(Tcp::new("")))
         .timeout(LONG)
-        .connect_timeout(Duration::from_millis(200))
+        .connect_timeout(connect_timeout)
         .backoff(Duration::from_millis(5), Duration::from_millis(50))
         .dial_budget(budget.clone())
         .build()
@@ -401,7 +408,7 @@ async fn until_back(
 async fn an_address_whose_peer_was_killed_comes_back_with_it() {
     let budget = DialBudget::new(2);
     let (mut comes_back, stays) = (Server::any(Manner::Echo).await, Server::any(Manner::Echo).await);
-    let pool = keyed(&[&comes_back, &stays], &budget);
+    let pool = keyed(&[&comes_back, &stays], &budget, LONG);
     let address = comes_back.address.to_string();
     let before = pool.get(&address).await.unwrap();
     drop(pool.get(&stays.address.to_string()).await.unwrap());
@@ -440,7 +447,7 @@ async fn an_address_whose_peer_was_killed_comes_back_with_it() {
 async fn a_black_hole_costs_its_own_requests_and_nobody_elses() {
     let budget = DialBudget::new(2);
     let (hole, echo) = (Server::any(Manner::Silent).await, Server::any(Manner::Echo).await);
-    let pool = keyed(&[&hole, &echo], &budget);
+    let pool = keyed(&[&hole, &echo], &budget, Duration::from_secs(1));
     let mut all = JoinSet::new();
     for _ in 0..16 {
         let (pool, address) = (pool.clone(), hole.address.to_string());
@@ -482,7 +489,7 @@ async fn a_black_hole_costs_its_own_requests_and_nobody_elses() {
 async fn shared_streams_that_are_reset_at_once_are_no_storm() {
     let budget = DialBudget::new(2);
     let server = Server::any(Manner::Reset).await;
-    let pool = keyed(&[&server], &budget);
+    let pool = keyed(&[&server], &budget, LONG);
     let address = server.address.to_string();
     let started = std::time::Instant::now();
     // The second byte that it gets makes the peer reset.
