@@ -365,7 +365,7 @@ fn index_rapid_scale_sees_a_lost_write() {
 
 #[test]
 fn index_resource_exhaustion_recovery_sees_an_answer_to_another_query() {
-    // Set-up searches 10 000 times, the load 2 000 times, and the check 10 000 times before it looks everything up: the first is
+    // Set-up searches 10 000 times, the load 2 000 times, and the check 36 000 times before it looks everything up: the first is
     // in the load, the second behind the check's rounds.
     let scenario = ResourceExhaustionRecovery::on(Lossy::new(Fault::Stale { one_in: 11_500 }, 0));
     assert_wrong_answers_are_seen(scenario);

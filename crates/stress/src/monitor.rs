@@ -1,9 +1,13 @@
 //! The monitor: a thread beside the load that closes windows and takes samples.
 //!
-//! It is a thread of the operating system, so a target that blocks the runtime still has its windows. It wakes four
-//! times a second. What it keeps is bounded, however long the load: whenever there are too many windows, each two become
-//! one and new ones last twice as long; of too many samples every second one is dropped, while the peak of memory is
-//! kept apart. Objectives over spans look at each second before that.
+//! It is a thread of the operating system, so a target that blocks the runtime still has its windows. It takes eight
+//! samples a second, so that a short load has enough of them; once the load is no longer young, every second one is
+//! dropped and four a second follow. They are due at fixed times, so a thread that wakes late loses none by that.
+//!
+//! What it keeps is bounded, however long the load: whenever there are too many windows, each two become one and new
+//! ones last twice as long; of too many samples every second one is dropped, while the peak of memory is kept apart.
+//! Samples are equally dense over the whole load at any time: where they were denser, trends would find lower values.
+//! Objectives over spans look at each second before that.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +23,11 @@ use crate::sample::{Sample, Sampler};
 
 /// A shorter window is not shown.
 const PULSE_MIN: Duration = Duration::from_millis(100);
+/// Of a young load.
+const SAMPLE_EVERY_AT_FIRST: Duration = Duration::from_millis(125);
+/// For so long a load is young.
+const YOUNG: Duration = Duration::from_secs(30);
+/// Of an older load. Twice as long, so that dropping every second sample makes the old ones as far apart.
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Ten minutes at four a second.
@@ -119,7 +128,7 @@ impl Monitor {
             window_began: started,
             kept_length: 1,
             last_holds: 0,
-            sample_every: SAMPLE_EVERY,
+            sample_every: SAMPLE_EVERY_AT_FIRST,
         };
         watching.keep(baseline);
         let stop = Arc::new(AtomicBool::new(false));
@@ -157,7 +166,7 @@ impl Drop for Monitor {
 
 impl Watching {
     fn watch(&mut self, stopped: &AtomicBool) {
-        let mut next_sample = self.window_began + self.sample_every;
+        let mut next_sample = self.seen.started + self.sample_every;
         while !stopped.load(Ordering::Acquire) {
             let now = Instant::now();
             let wake = next_sample.min(self.window_began + WINDOW);
@@ -167,7 +176,7 @@ impl Watching {
             }
             if now >= next_sample {
                 self.take_sample();
-                next_sample = now + self.sample_every;
+                next_sample = next_due(self.seen.started, self.sample_every, Instant::now());
             }
             if now >= self.window_began + WINDOW {
                 self.close_window(now);
@@ -260,7 +269,9 @@ impl Watching {
 
     fn keep(&mut self, sample: Sample) {
         self.seen.rss_peak_bytes = self.seen.rss_peak_bytes.max(sample.rss_bytes);
-        if self.seen.samples.len() == SAMPLES_MAX {
+        let age = sample.at.saturating_duration_since(self.seen.started);
+        let is_too_dense = self.sample_every < SAMPLE_EVERY && age >= YOUNG;
+        if is_too_dense || self.seen.samples.len() == SAMPLES_MAX {
             let mut place = 0;
             self.seen.samples.retain(|_| {
                 place += 1;
@@ -270,6 +281,15 @@ impl Watching {
         }
         self.seen.samples.push(sample);
     }
+}
+
+/// When the sample after one that was taken at `now` is due: at a multiple of `every` since `started`, so that lateness
+/// never adds up. Those that were missed are left out. So is one that would come less than a quarter of `every` after
+/// the last: the processors' accounting is too coarse for that.
+fn next_due(started: Instant, every: Duration, now: Instant) -> Instant {
+    let earliest = now.saturating_duration_since(started) + every / 4;
+    let place = earliest.as_nanos().div_ceil(every.as_nanos());
+    started + every * u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -310,11 +330,10 @@ mod tests {
         assert_eq!(pulses.load(Ordering::Relaxed), shown.count() as u64);
     }
 
-    #[test]
-    fn a_long_load_keeps_few_windows_and_loses_no_operation() {
+    fn watching() -> Watching {
         let layout = Layout { open: false, phases: 0 };
         let figures = || Figures::new(layout);
-        let mut watching = Watching {
+        Watching {
             recorder: Arc::new(Recorder::new(layout, 1)),
             sampler: Sampler::new(),
             window: figures(),
@@ -333,8 +352,73 @@ mod tests {
             window_began: Instant::now(),
             kept_length: 1,
             last_holds: 0,
-            sample_every: SAMPLE_EVERY,
+            sample_every: SAMPLE_EVERY_AT_FIRST,
+        }
+    }
+
+    /// The gaps between the samples of a load of `length`, each taken as late as `late` says.
+    fn gaps(length: Duration, late: impl Fn(usize) -> Duration) -> Vec<Duration> {
+        let started = Instant::now();
+        let mut due = started + SAMPLE_EVERY_AT_FIRST;
+        let mut taken = vec![started];
+        while due <= started + length {
+            taken.push(due + late(taken.len()));
+            due = next_due(started, SAMPLE_EVERY_AT_FIRST, taken[taken.len() - 1]);
+        }
+        taken.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn lateness_does_not_thin_samples_out() {
+        let length = Duration::from_secs(8);
+        let late_by = |ms| move |_| Duration::from_millis(ms);
+        assert_eq!(gaps(length, late_by(0)).len(), 64);
+        assert_eq!(gaps(length, late_by(90)).len(), 64, "lateness adds up");
+        assert_eq!(gaps(length, |place| Duration::from_millis(place as u64 * 37 % 90)).len(), 64);
+    }
+
+    #[test]
+    fn samples_that_were_missed_are_left_out_and_never_come_in_a_bunch() {
+        for stall_ms in (0..3_000).step_by(17) {
+            let stalls = |place| Duration::from_millis(if place == 20 { stall_ms } else { 0 });
+            let gaps = gaps(Duration::from_secs(8), stalls);
+            let missed = stall_ms as usize / 125 + 1;
+            assert!(gaps.len() >= 64 - missed, "{} after {stall_ms} ms", gaps.len());
+            assert!(gaps.iter().all(|gap| *gap >= SAMPLE_EVERY_AT_FIRST / 4), "{stall_ms} ms: {gaps:?}");
+        }
+    }
+
+    #[test]
+    fn samples_are_dense_at_first_and_equally_dense_at_any_time() {
+        let mut watching = watching();
+        let (started, sample) = (watching.seen.started, watching.sampler.sample());
+        let mut at = started;
+        let mut until = |watching: &mut Watching, end: Duration| {
+            while at < started + end {
+                let mut sample = sample.clone();
+                sample.at = at;
+                watching.keep(sample);
+                at = next_due(started, watching.sample_every, at);
+            }
+            let places: Vec<Instant> = watching.seen.samples.iter().map(|sample| sample.at).collect();
+            let mut gaps: Vec<Duration> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            // Where the density changed, one gap may be shorter or longer.
+            gaps.sort_unstable();
+            assert_eq!(gaps[1], gaps[gaps.len() - 2], "{end:?}");
+            (places.len(), gaps[1])
         };
+        assert_eq!(until(&mut watching, Duration::from_secs(8)), (64, SAMPLE_EVERY_AT_FIRST));
+        assert_eq!(until(&mut watching, Duration::from_secs(60)), (240, SAMPLE_EVERY));
+        let (count, gap) = until(&mut watching, Duration::from_secs(4 * 3_600));
+        assert!(
+            (SAMPLES_MAX / 2..=SAMPLES_MAX).contains(&count) && gap == 32 * SAMPLE_EVERY,
+            "{count} {gap:?}"
+        );
+    }
+
+    #[test]
+    fn a_long_load_keeps_few_windows_and_loses_no_operation() {
+        let mut watching = watching();
         let seconds = 5 * WINDOWS_MAX as u64 + 7;
         for second in 0..seconds {
             let p99_ns = if second == 5_000 { 9_000 } else { 10 };

@@ -132,7 +132,7 @@ pub struct ScenarioReport {
     pub comparison: Vec<ComparisonReport>,
     /// About one a second.
     pub windows: Vec<WindowReport>,
-    /// At most four a second.
+    /// At most eight a second; of a load longer than 30 s at most four.
     pub samples: Vec<SampleReport>,
 }
 

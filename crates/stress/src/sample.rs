@@ -120,6 +120,57 @@ pub(crate) fn processors(from: &Sample, to: &Sample) -> Option<ProcessorReport> 
     })
 }
 
+/// Who had the processors from `start` to `end`, such as in a phase; nothing where fewer than two of `samples`, which are in
+/// their order, lie within: they say too little.
+///
+/// What happened between two samples counts as spread evenly. So a burst that kept the next sample from being taken is
+/// charged to both sides of a border, each by its share of the time.
+pub(crate) fn processors_during(samples: &[Sample], start: Instant, end: Instant) -> Option<ProcessorReport> {
+    let within = samples.iter().filter(|sample| start <= sample.at && sample.at <= end);
+    if within.count() < 2 {
+        return None;
+    }
+    let (from, mut to) = (at(samples, start)?, at(samples, end)?);
+    to.busy = busy(samples, start, end);
+    processors(&from, &to)
+}
+
+/// The sums at a moment between two samples; before the first those of the first, after the last those of the last.
+fn at(samples: &[Sample], moment: Instant) -> Option<Sample> {
+    let after = samples.partition_point(|sample| sample.at < moment);
+    let (Some(before), Some(after)) = (after.checked_sub(1).map(|it| &samples[it]), samples.get(after))
+    else {
+        return samples.get(after).or(samples.last()).cloned();
+    };
+    let share = (moment - before.at).as_secs_f64() / (after.at - before.at).as_secs_f64();
+    let between = |from: u64, to: u64| from + (to.saturating_sub(from) as f64 * share).round() as u64;
+    let both = |from: Option<u64>, to: Option<u64>| from.zip(to).map(|(from, to)| between(from, to));
+    let machine = before.machine.zip(after.machine).map(|(from, to)| MachineTimes {
+        total: between(from.total, to.total),
+        idle: between(from.idle, to.idle),
+        stolen: between(from.stolen, to.stolen),
+    });
+    Some(Sample {
+        at: moment,
+        own_cpu_ms: both(before.own_cpu_ms, after.own_cpu_ms),
+        own_wait_ns: both(before.own_wait_ns, after.own_wait_ns),
+        machine,
+        throttled_us: both(before.throttled_us, after.throttled_us),
+        ..after.clone()
+    })
+}
+
+/// The mean share that was busy, where each sample tells it since the one before.
+fn busy(samples: &[Sample], start: Instant, end: Instant) -> Option<f64> {
+    let (mut busy, mut length) = (0.0, 0.0);
+    for pair in samples.windows(2) {
+        let overlap = pair[1].at.min(end).saturating_duration_since(pair[0].at.max(start)).as_secs_f64();
+        busy += pair[1].busy? * overlap;
+        length += overlap;
+    }
+    (length > 0.0).then_some(busy / length)
+}
+
 /// Why a process with these shares did not have the machine that it needed; nothing if it had.
 ///
 /// Others only take something away where nothing is left over and where we had to wait for it. A busy neighbour on a
@@ -214,6 +265,33 @@ fn parse_stat(stat: &str) -> Option<MachineTimes> {
 }
 
 #[cfg(test)]
+impl Sample {
+    /// Sums of a machine in percent of all its processors, each since the start: `own`, the `others`, `stolen`; the
+    /// rest is idle. Threads of ours waited all the time.
+    pub(crate) fn of_seconds(at: Instant, seconds: f64, [own, others, stolen]: [f64; 3]) -> Self {
+        let ticks = |percent: f64| (percent * 1e3).round() as u64;
+        let total = ticks(100.0 * seconds);
+        Self {
+            at,
+            operations: 0,
+            rss_bytes: None,
+            live_bytes: None,
+            threads: None,
+            open_files: None,
+            own_cpu_ms: Some((own * 10.0 * processor_count() as f64).round() as u64),
+            own_wait_ns: Some((seconds * 1e9) as u64),
+            machine: Some(MachineTimes {
+                total,
+                idle: total - ticks(own + others + stolen).min(total),
+                stolen: ticks(stolen),
+            }),
+            throttled_us: None,
+            busy: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
@@ -283,6 +361,53 @@ mod tests {
         assert_eq!(starvation(hardly), None);
         let both = starvation(shares(0.2, 0.5, 0.3, 0.0)).unwrap();
         assert_eq!(both, "other processes took 50% of the processors and the hypervisor 30%");
+    }
+
+    /// Samples of 8 s; from 3 s to 4 s a hypervisor has all the processors.
+    fn with_a_burst(started: Instant, every_ms: usize) -> Vec<Sample> {
+        let sample = |ms: u64| {
+            let seconds = ms as f64 / 1e3;
+            let stolen = (seconds - 3.0).clamp(0.0, 1.0);
+            let at = started + Duration::from_millis(ms);
+            Sample::of_seconds(at, seconds, [(seconds - stolen) * 50.0, 0.0, stolen * 100.0])
+        };
+        (0..=8_000).step_by(every_ms).map(sample).collect()
+    }
+
+    #[test]
+    fn a_burst_is_charged_to_the_time_in_which_it_was() {
+        let started = Instant::now();
+        let samples = with_a_burst(started, 125);
+        let stolen = |from: f64, to: f64| {
+            let [from, to] = [from, to].map(|seconds| started + Duration::from_secs_f64(seconds));
+            processors_during(&samples, from, to).map(|shares| (shares.stolen * 1e3).round() / 1e3)
+        };
+        assert_eq!(stolen(0.0, 8.0), Some(0.125));
+        assert_eq!(stolen(0.0, 3.0), Some(0.0));
+        assert_eq!(stolen(3.0, 5.0), Some(0.5));
+        assert_eq!(stolen(4.0, 8.0), Some(0.0));
+        // Neither end is at a sample, and the load's own end is before the last phase's.
+        assert_eq!(stolen(2.8, 3.3), Some(0.6));
+        assert_eq!(stolen(6.05, 20.0), Some(0.0));
+        // Fewer than two samples.
+        assert_eq!(stolen(3.13, 3.37), None);
+        assert_eq!(stolen(9.0, 12.0), None);
+    }
+
+    #[test]
+    fn what_is_only_told_as_busy_is_averaged_over_the_time() {
+        let started = Instant::now();
+        let busy_in = |second: u64| Sample {
+            machine: None,
+            busy: Some(if second == 4 { 1.0 } else { 0.2 }),
+            ..Sample::of_seconds(started + Duration::from_secs(second), second as f64, [0.0; 3])
+        };
+        let samples: Vec<Sample> = (0..=8).map(busy_in).collect();
+        let others = |from, to| {
+            let [from, to] = [from, to].map(|second| started + Duration::from_secs(second));
+            (processors_during(&samples, from, to).unwrap().others * 1e3).round() / 1e3
+        };
+        assert_eq!([others(0, 3), others(2, 4), others(4, 8)], [0.2, 0.6, 0.2]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! 1. A broken invariant, a panic, or a stage that failed is **FAIL**, whatever the machine did.
 //! 2. An interrupted run is otherwise **INVALID**: its figures are cut short.
 //! 3. An objective that failed is **FAIL**, unless time decides it and the machine took the time away: then it is
-//!    excused. But a rate, a mean or a median that is missed by more than ten times what the machine took explains is
-//!    not. One that nothing could be measured for is FAIL.
+//!    excused. The machine is asked about the whole load, and for an objective about a phase about that one as
+//!    well. But a rate, a mean or a median that is missed by more than ten times what the machine took
+//!    explains is not. One that nothing could be measured for is FAIL.
 //! 4. Operations that were never issued: **FAIL** if the target held all slots, else a reason for INVALID.
 //! 5. Without a FAIL, any excused objective, any percentile of too few samples, or a run in which nothing was checked
 //!    is **INVALID**.
@@ -67,8 +68,20 @@ pub(crate) struct Evidence<'a> {
     pub(crate) starvation: Option<String>,
     /// The share of the processors that others and the hypervisor had.
     pub(crate) taken: f64,
+    /// The phases in which the process had not the machine that it needed.
+    pub(crate) starved_phases: Vec<StarvedPhase>,
     /// Why the generator alone couldn't have offered this load.
     pub(crate) generator_too_slow: Option<String>,
+}
+
+/// A phase in which the process had not the machine that it needed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StarvedPhase {
+    pub(crate) name: String,
+    /// Why.
+    pub(crate) starvation: String,
+    /// The share of the processors that others and the hypervisor had in it.
+    pub(crate) taken: f64,
 }
 
 /// Operations that were planned but not issued.
@@ -137,18 +150,29 @@ fn judge_objective(
         }
         Standing::Broken { on_time, typical, lag_explains } => {
             let missed = format!("{objective}: measured {measured}");
-            let machine = evidence.starvation.as_ref().or(evidence.generator_too_slow.as_ref());
-            match machine {
-                Some(machine) if *on_time && (!typical || explains(evidence.taken, finding)) => {
-                    doubts.push(format!("{missed}, but {machine}"));
-                }
-                _ if *lag_explains => {
+            match excuse(evidence, finding, *typical).filter(|_| *on_time) {
+                Some(machine) => doubts.push(format!("{missed}, but {machine}")),
+                None if *lag_explains => {
                     doubts.push(format!("{missed}, but the generator's own lateness explains it"));
                 }
-                _ => failures.push(missed),
+                None => failures.push(missed),
             }
         }
     }
+}
+
+/// What the machine did that may be why an objective on time was missed: in its own phase, else over the whole load.
+fn excuse(evidence: &Evidence<'_>, finding: &Finding, typical: bool) -> Option<String> {
+    // The one that is measured: lack of the machine in one that it is compared with only makes the bound easier.
+    let own = |phase: &&StarvedPhase| finding.phase.as_ref() == Some(&phase.name);
+    let starved = evidence.starved_phases.iter().find(own);
+    if let Some(phase) = starved.filter(|phase| !typical || explains(phase.taken, finding)) {
+        return Some(format!("in phase {} {}", phase.name, phase.starvation));
+    }
+    let machine = evidence.starvation.as_ref().or(evidence.generator_too_slow.as_ref())?;
+    // What was taken of the whole load doesn't tell how much of it was in one phase.
+    let limited = typical && finding.phase.is_none();
+    (!limited || explains(evidence.taken, finding)).then(|| machine.clone())
 }
 
 /// Whether a machine of which so much was taken may be why. Ten times more is allowed for: what is left has cold caches and

@@ -48,7 +48,11 @@ impl Scenario for Computes {
         "needs the processors"
     }
     fn load(&self) -> Load {
-        Load::users(4).lasting(Duration::from_secs(1))
+        Load::users(4)
+            .lasting(Duration::from_secs(1))
+            .named("first")
+            .then(4, Duration::from_secs(1))
+            .named("second")
     }
     fn objectives(&self) -> Vec<&str> {
         vec![self.objective]
@@ -79,6 +83,12 @@ fn a_starved_run_is_excused_for_time_alone() {
     let late = beside_rivals("p50 < 1ms");
     assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
     assert!(late.reasons[0].contains(", but "), "{:?}", late.reasons);
+    assert!(late.reasons[0].contains(TAKEN), "{:?}", late.reasons);
+
+    // The same in a phase, which says whose processors were taken when.
+    let late = beside_rivals("p50 in phase second < 1ms");
+    assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
+    assert!(late.reasons[0].contains(", but in phase second "), "{:?}", late.reasons);
     assert!(late.reasons[0].contains(TAKEN), "{:?}", late.reasons);
 
     let held = beside_rivals("p50 < 1min");

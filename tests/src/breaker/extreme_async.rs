@@ -89,6 +89,7 @@ impl<G: Guard> Scenario for ExtremeAsync<G> {
             self.guard.clone(),
             &stages(STAGE),
             SMOKE_DIVISOR,
+            CALLERS,
             workers,
             Box::new(|_, _| ()),
             context,
@@ -127,7 +128,7 @@ impl<G: Guard> Scenario for ExtremeAsync<G> {
     }
 
     async fn check(&self, state: &Awaiting<G>, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
-        state.ordeal.check(tally.elapsed, checks);
+        state.ordeal.check(tally.elapsed, || state.ordeal.dependency.answer(), checks);
         Ok(())
     }
 }

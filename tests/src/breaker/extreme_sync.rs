@@ -99,6 +99,7 @@ impl<G: Guard> Scenario for ExtremeSync<G> {
             &stages(STAGE),
             SMOKE_DIVISOR,
             CALLERS,
+            CALLERS,
             Box::new(|_, _| ()),
             context,
         )?;
@@ -124,7 +125,7 @@ impl<G: Guard> Scenario for ExtremeSync<G> {
 
     async fn check(&self, state: &Calling<G>, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
         checks.holds("all threads came to rest", state.pool.is_idle_within(REST_MAX), "");
-        state.ordeal.check(tally.elapsed, checks);
+        state.ordeal.check(tally.elapsed, || state.ordeal.dependency.answer(), checks);
         Ok(())
     }
 

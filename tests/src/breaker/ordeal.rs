@@ -9,6 +9,10 @@
 //! - a breaker that is closed opens before it has counted one window of outcomes of which every other one failed;
 //! - the log is a path of the state machine;
 //! - afterwards there is a calm again.
+//!
+//! A bad stage lasts until the breaker has opened and refused a call in it, a good one until calls have gone well in its calm, two for each
+//! caller; see `script.rs`. A machine that stands still can't keep either from happening. Stages that the load doesn't come to are
+//! gone through by the check, with calls of its own.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +59,11 @@ pub(super) struct Ordeal<G> {
     pub(super) dependency: Dependency,
     watch: Arc<Watch>,
     script: Script,
+    context: Context,
+    /// How things stood when the stage began.
+    stage_began: Mutex<Standing>,
+    /// So many calls of a good stage go well before it is over.
+    calm_calls_min: u64,
     /// Makes the trouble of a stage, or ends it where there is none.
     trouble: Trouble,
     troubles: AtomicU64,
@@ -74,6 +83,14 @@ impl<G> std::fmt::Debug for Ordeal<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ordeal").field("breaker", &self.breaker).finish_non_exhaustive()
     }
+}
+
+/// What tells whether a stage has reached its purpose.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    opened: u64,
+    refused: u64,
+    calm: u64,
 }
 
 /// Calls by how they ended for their callers.
@@ -103,7 +120,7 @@ pub(super) struct Begun {
 }
 
 impl<G: Guard> Ordeal<G> {
-    /// Makes all of it; `recorders` are the threads that may record outcomes at the same time.
+    /// Makes all of it for so many callers; `recorders` are the threads that may record outcomes at the same time.
     ///
     /// # Errors
     /// A configuration that can't be.
@@ -111,6 +128,7 @@ impl<G: Guard> Ordeal<G> {
         guard: G,
         stages: &[Stage],
         smoke_divisor: u32,
+        callers: usize,
         recorders: usize,
         trouble: Trouble,
         context: &Context,
@@ -140,7 +158,10 @@ impl<G: Guard> Ordeal<G> {
             breaker,
             dependency: Dependency::default(),
             watch,
-            script: Script::new(stages, smoke_divisor, context),
+            script: Script::new(stages, smoke_divisor, context.tier()),
+            context: context.clone(),
+            stage_began: Mutex::default(),
+            calm_calls_min: 2 * callers as u64,
             trouble,
             troubles: AtomicU64::new(0),
             window,
@@ -154,13 +175,37 @@ impl<G: Guard> Ordeal<G> {
 
     /// Lets happen what is due.
     pub(super) fn advance(&self) {
-        self.script.advance(|stage| self.enter(stage));
-        if !self.calm.load(Ordering::SeqCst).is_multiple_of(2) {
+        self.script.advance(|stage| self.is_reached(stage), |stage| self.enter(stage));
+        if !self.is_calm() {
             self.calm_down();
         }
     }
 
+    /// Whether what a stage is there to cause has happened since it began.
+    fn is_reached(&self, stage: &'static str) -> bool {
+        let began = *self.stage_began.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.standing();
+        if is_trouble(stage) {
+            now.opened > began.opened && now.refused > began.refused
+        } else {
+            self.is_calm() && now.calm - began.calm >= self.calm_calls_min
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        // Relaxed: a call that is seen late makes the stage a little longer.
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Standing {
+            opened: self.watch.changes().opened,
+            refused: get(&self.seen.refused),
+            calm: get(&self.seen.calm),
+        }
+    }
+
     fn enter(&self, stage: &'static str) {
+        self.context.mark(stage);
+        // First: what the stage causes comes after this.
+        *self.stage_began.lock().unwrap_or_else(PoisonError::into_inner) = self.standing();
         if is_trouble(stage) { self.begin_trouble(stage) } else { self.end_trouble(stage) }
     }
 
@@ -259,11 +304,14 @@ impl<G: Guard> Ordeal<G> {
         }
     }
 
-    /// Checks an ordeal that is over: no call is under way.
-    pub(super) fn check(&self, elapsed: Duration, checks: &mut Checks) {
-        self.recover();
-        checks.holds("full service again", self.is_calm(), format!("{:?}", self.breaker.state()));
+    /// Checks an ordeal whose load is over: no call is under way. `answer` is the dependency's to a call of the check's own.
+    pub(super) fn check(&self, elapsed: Duration, answer: impl Fn() -> Answer, checks: &mut Checks) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // The check's own calls are no part of the rate.
+        let passed = get(&self.seen.succeeded) + get(&self.seen.failed);
+        self.finish(&answer);
+        self.recover(&answer);
+        checks.holds("full service again", self.is_calm(), format!("{:?}", self.breaker.state()));
         let (stats, seen) = (self.breaker.stats(), &self.seen);
         checks.exactly("recorded successes, of those seen", stats.success, get(&seen.succeeded));
         checks.exactly("recorded failures, of those seen", stats.failure, get(&seen.failed));
@@ -295,30 +343,53 @@ impl<G: Guard> Ordeal<G> {
         checks.value("openings", changes.opened);
         checks.value("refused", get(&seen.refused));
         checks.value("concurrent_peak", self.dependency.inside_peak());
-        let passed = get(&seen.succeeded) + get(&seen.failed);
         checks.value("call_rate", Value::PerSecond(passed as f64 / elapsed.as_secs_f64()));
         checks.value("recovery_time", Duration::from_millis(get(&self.recovery_ms_max)));
         report("over_own_time", &self.figures.over_own_time, checks);
         report("refusal", &self.figures.refusals, checks);
     }
 
+    /// Goes through the stages that are left: a machine that stood still leaves some, and so does a load that was cut short.
+    fn finish(&self, answer: &impl Fn() -> Answer) {
+        let mut calls = 0_u64;
+        while !self.script.finish(|stage| self.is_reached(stage), |stage| self.enter(stage)) {
+            if self.refuses_for() > PATIENCE {
+                return;
+            }
+            self.call_once(answer);
+            calls += 1;
+        }
+        if calls > 0 {
+            self.context.note("stages finished by the check", format!("with {calls} calls"));
+        }
+    }
+
     /// Calls until there is a calm: a load that was cut short leaves trouble behind.
-    fn recover(&self) {
+    fn recover(&self, answer: &impl Fn() -> Answer) {
         self.end_trouble(AFTERWARDS);
         let began = Instant::now();
-        let is_hopeless = || {
-            let wait = self.breaker.would_refuse().and_then(|refused| refused.retry_after());
-            began.elapsed() + wait.unwrap_or_default() > PATIENCE
-        };
-        while !self.is_calm() && !is_hopeless() {
-            let begun = self.begin();
-            let result = self.guard.call(&self.breaker, || self.dependency.answer().result());
-            self.end(begun, &result);
-            if result.is_err() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            self.calm_down();
+        while !self.is_calm() && began.elapsed() + self.refuses_for() <= PATIENCE {
+            self.call_once(answer);
         }
+    }
+
+    /// How long the breaker refuses from now on, as far as it tells.
+    fn refuses_for(&self) -> Duration {
+        self.breaker.would_refuse().and_then(|refused| refused.retry_after()).unwrap_or_default()
+    }
+
+    /// One call of the check's own; it doesn't hurry if it is refused.
+    fn call_once(&self, answer: &impl Fn() -> Answer) {
+        let begun = self.begin();
+        let result = match self.acquire() {
+            Ok(permit) => self.settle(permit, answer()).map_err(CallError::Failed),
+            Err(rejected) => Err(rejected.into()),
+        };
+        self.end(begun, &result);
+        if !matches!(result, Ok(()) | Err(CallError::Failed(_))) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.calm_down();
     }
 }
 

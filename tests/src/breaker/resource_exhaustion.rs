@@ -160,7 +160,8 @@ impl<G: Guard> Scenario for ResourceExhaustion<G> {
         let happening = Arc::clone(&resources);
         let trouble = Box::new(move |stage: &'static str, _| happening.happen(stage));
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let ordeal = Ordeal::new(self.guard.clone(), &STAGES, SMOKE_DIVISOR, workers, trouble, context)?;
+        let ordeal =
+            Ordeal::new(self.guard.clone(), &STAGES, SMOKE_DIVISOR, CALLERS, workers, trouble, context)?;
         let (files_before, live_before) = (open_files(), allocations::live_bytes());
         Ok(Exhausting { ordeal, resources, files_before, live_before })
     }
@@ -194,8 +195,10 @@ impl<G: Guard> Scenario for ResourceExhaustion<G> {
     }
 
     async fn check(&self, state: &Exhausting<G>, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
-        state.ordeal.check(tally.elapsed, checks);
-        let Resources { memory, files, .. } = &*state.resources;
+        let (ordeal, resources) = (&*state.ordeal, &*state.resources);
+        let answer = || ordeal.dependency.answer_with(resources.take().is_none());
+        ordeal.check(tally.elapsed, answer, checks);
+        let Resources { memory, files, .. } = resources;
         for (what, quota) in [("memory", memory), ("files", files)] {
             let (missed, peak) = (quota.missed.load(Ordering::Relaxed), quota.peak.load(Ordering::Relaxed));
             checks.holds(format!("{what} ran out"), missed > 0, missed);

@@ -6,21 +6,27 @@
 //!
 //! - The limit was really hit, and every refusal said when to try again.
 //! - A refusal changed nothing: what is counted in the end is what was acknowledged.
-//! - Full service before and after: a few callers, whom the limits suit, write and search, and none is refused. The best of
-//!   several rounds, each of a tenth of a second or more, is compared: two thirds of the rate at least must be there again.
+//! - Full service before and after: a few callers, whom the limits suit, write and search, and none is refused. How fast it is after the
+//!   load is compared with a **control**, a second store that is the same until then, under the same limits, and that nobody exhausts. Both
+//!   are served in turns, so that a slow moment of the machine hits both. By the median of the turns, two thirds of the
+//!   control's rate at least must be there again.
+//! - Nothing that the load began goes on for ever, which would slow down both: the process comes to rest.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use steadfast_memory_api::{Limits, Memory, MemoryError, Search};
 use steadfast_stress::{Call, Checks, Context, Failure, Load, Rng, Scenario, Tally, Value};
 
 use super::asked::{Asked, Needs, refusal};
-use crate::at_once::at_once;
-use crate::backend::Backend;
+use crate::at_once::{at_once, panic_again};
+use crate::backend::{Backend, Store as _};
 use crate::filled::MemoryOf;
 use crate::filled::writes::{Acknowledged, Writes, word};
+use crate::process;
 
 const WRITERS: usize = 2_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,9 +37,14 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Callers of a round of full service: their commands fit into the queue.
 const CALLERS: usize = 8;
 const ROUND: usize = 2_000;
+/// Rounds before the load.
 const ROUNDS: usize = 5;
-/// Between two rounds, so that other work on the machine isn't in the way of all of them.
+/// Between two rounds before the load, so that other work on the machine isn't in the way of all of them.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Rounds after the load, each on the store and on the control.
+const TURNS: usize = 9;
+/// How long work that the load and the rounds leave behind may go on.
+const REST_MAX: Duration = Duration::from_secs(60);
 /// Different passages that are written once more.
 const CONCEPTS: usize = 500;
 
@@ -55,6 +66,9 @@ impl<B: Backend> ResourceExhaustionRecovery<B> {
 pub struct Exhausted<B: Backend> {
     asked: Asked<B>,
     memory: MemoryOf<B>,
+    control: MemoryOf<B>,
+    /// Only the check takes it out, to close it.
+    control_store: Mutex<Option<B::Store>>,
     written: Mutex<Vec<Acknowledged>>,
     rate_before: f64,
     refusals: Refusals,
@@ -77,9 +91,18 @@ impl<B: Backend> Exhausted<B> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first number of a round, and after all rounds that of the load.
-    fn number(&self, round: usize) -> usize {
-        self.asked.filled.writes.passages() + round * ROUND
+    /// The number of the first write of the load.
+    fn load_begins(&self) -> usize {
+        self.asked.filled.writes.passages() + (ROUNDS + TURNS) * ROUND
+    }
+
+    /// Closes the control, if it is open.
+    async fn close_control(&self) -> Result<(), Failure> {
+        let store = self.control_store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match store {
+            Some(store) => store.close().await,
+            None => Ok(()),
+        }
     }
 
     /// Writes until it is acknowledged, as refusals advise.
@@ -191,14 +214,21 @@ impl<B: Backend> Scenario for ResourceExhaustionRecovery<B> {
                 limits.queue_wait.as_millis()
             ),
         );
-        let (written, refusals) = (Mutex::default(), Refusals::default());
-        let mut state = Exhausted { asked, memory, written, rate_before: 0.0, refusals };
-        state.rate_before = full_service(&state, 0).await?;
-        Ok(state)
+        let (rate_before, written) = best_rate(&asked, &memory).await?;
+        let (memory, control) = split(&self.backend, context, &asked).await?;
+        Ok(Exhausted {
+            control: control.memory().clone(),
+            control_store: Mutex::new(Some(control)),
+            asked,
+            memory,
+            written: Mutex::new(written),
+            rate_before,
+            refusals: Refusals::default(),
+        })
     }
 
     async fn operation(&self, state: &Exhausted<B>, call: Call) -> Result<(), Failure> {
-        let number = state.number(2 * ROUNDS) + call.index as usize;
+        let number = state.load_begins() + call.index as usize;
         let acknowledged = state.write(number, &mut call.rng()).await?;
         state.written().push(acknowledged);
         if is_first(&state.memory, acknowledged).await? {
@@ -209,15 +239,18 @@ impl<B: Backend> Scenario for ResourceExhaustionRecovery<B> {
 
     async fn check(&self, state: &Exhausted<B>, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
         state.refusals.report(checks);
-        let rate_after = full_service(state, ROUNDS).await?;
-        let before = state.rate_before;
-        checks.note("full service", format!("{before:.0}/s before, {rate_after:.0}/s after, none refused"));
-        checks.value("rate_before", Value::PerSecond(before));
-        checks.value("rate_after", Value::PerSecond(rate_after));
-        checks.value("service_kept", Value::Share(rate_after / before.max(1e-9)));
+        let turns = serve_in_turns(state).await?;
+        let rested = process::rest(REST_MAX).await;
+        checks.holds(
+            "the process came to rest",
+            rested,
+            format!("asked for {} s at most", REST_MAX.as_secs()),
+        );
+        state.close_control().await?;
+        turns.report(state.rate_before, checks);
 
         let written = state.written().clone();
-        let load = written.iter().filter(|write| write.number >= state.number(2 * ROUNDS)).count() as u64;
+        let load = written.iter().filter(|write| write.number >= state.load_begins()).count() as u64;
         // One that was acknowledged and not found has failed.
         checks.holds(
             "writes acknowledged",
@@ -235,8 +268,47 @@ impl<B: Backend> Scenario for ResourceExhaustionRecovery<B> {
     }
 
     async fn tear_down(&self, state: Exhausted<B>) -> Result<(), Failure> {
+        state.close_control().await?;
         state.asked.filled.close().await
     }
+}
+
+/// Closes the store, copies it, and opens it and the copy under the low limits.
+async fn split<B: Backend>(
+    backend: &B,
+    context: &Context,
+    asked: &Asked<B>,
+) -> Result<(MemoryOf<B>, B::Store), Failure> {
+    asked.filled.close().await?;
+    // Where `Filled` has it; if it were elsewhere, the copy would hold nothing.
+    let (store, control) = (context.scratch().join("store"), context.scratch().join("control"));
+    let directory = control.clone();
+    let copying = tokio::task::spawn_blocking(move || copy(&store, &directory));
+    copying.await.unwrap_or_else(|error| panic_again(error))?;
+    let memory = asked.filled.reopen_with(backend, low_limits()).await?;
+    let control = backend.open(&control, low_limits()).await?;
+    let [there, copied] = [memory.stats().await?.memories, control.memory().stats().await?.memories];
+    if there != copied {
+        return Err(Failure::new("control", format!("the control has {copied} memories of {there}")));
+    }
+    // What opening began is over before the load.
+    process::rest(REST_MAX).await;
+    Ok((memory, control))
+}
+
+/// Copies a directory with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a write is the first hit for its word.
@@ -245,37 +317,125 @@ async fn is_first<M: Memory>(memory: &M, write: Acknowledged) -> Result<bool, Fa
     Ok(hits.hits.first().is_some_and(|hit| hit.record.id == write.answer.id))
 }
 
-/// The best rate of some rounds in which few callers write and find, from round `first` on.
-///
-/// # Errors
-/// If a single one is refused, or not found.
-async fn full_service<B: Backend>(state: &Exhausted<B>, first: usize) -> Result<f64, Failure> {
-    let mut best = 0.0_f64;
-    for round in first..first + ROUNDS {
-        let (memory, writes) = (state.memory.clone(), Arc::clone(&state.asked.filled.writes));
-        let from = state.number(round);
-        let began = Instant::now();
-        let call = move |place: usize| serve(memory.clone(), Arc::clone(&writes), from + place);
-        let mut written = at_once(ROUND, CALLERS, call).await?;
-        best = best.max(ROUND as f64 / began.elapsed().as_secs_f64().max(1e-9));
-        state.written().append(&mut written);
+/// The best rate of the rounds before the load, and what they wrote.
+async fn best_rate<B: Backend>(
+    asked: &Asked<B>,
+    memory: &MemoryOf<B>,
+) -> Result<(f64, Vec<Acknowledged>), Failure> {
+    let (mut best, mut written) = (0.0_f64, Vec::new());
+    for number in 0..ROUNDS {
+        let mut round = Round::serve(asked, memory, number).await?;
+        best = best.max(round.rate);
+        written.append(&mut round.written);
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(best)
+    Ok((best, written))
 }
 
-async fn serve<M: Memory>(memory: M, writes: Arc<Writes>, number: usize) -> Result<Acknowledged, Failure> {
+/// The rounds after the load: on the store and on the control in turns, neither always first.
+async fn serve_in_turns<B: Backend>(state: &Exhausted<B>) -> Result<Turns, Failure> {
+    let mut turns = Turns(Vec::with_capacity(TURNS));
+    for turn in 0..TURNS {
+        let mut rates = [0.0; 2];
+        for place in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let memory = [&state.memory, &state.control][place];
+            let mut round = Round::serve(&state.asked, memory, ROUNDS + turn).await?;
+            rates[place] = round.rate;
+            if place == 0 {
+                state.written().append(&mut round.written);
+            }
+        }
+        turns.0.push(rates);
+    }
+    Ok(turns)
+}
+
+/// What few callers, who write and find, got of a store.
+struct Round {
+    rate: f64,
+    written: Vec<Acknowledged>,
+}
+
+impl Round {
+    /// Serves round `number`. What isn't found is counted as a wrong answer.
+    ///
+    /// # Errors
+    /// If a single write or search is refused.
+    async fn serve<B: Backend>(
+        asked: &Asked<B>,
+        memory: &MemoryOf<B>,
+        number: usize,
+    ) -> Result<Self, Failure> {
+        let (memory, writes) = (memory.clone(), Arc::clone(&asked.filled.writes));
+        let from = writes.passages() + number * ROUND;
+        let began = Instant::now();
+        let call = move |place: usize| serve(memory.clone(), Arc::clone(&writes), from + place);
+        let served = at_once(ROUND, CALLERS, call).await?;
+        let rate = ROUND as f64 / began.elapsed().as_secs_f64().max(1e-9);
+        for (write, _) in served.iter().filter(|(_, is_found)| !is_found) {
+            // The count of them is checked; this failure is of no operation.
+            let _counted = asked.wrong(&format!("the word of write {}", write.number), 0);
+        }
+        Ok(Self { rate, written: served.into_iter().map(|(write, _)| write).collect() })
+    }
+}
+
+/// One write, and whether it is found at once.
+async fn serve<M: Memory>(
+    memory: M,
+    writes: Arc<Writes>,
+    number: usize,
+) -> Result<(Acknowledged, bool), Failure> {
     let answer = memory.allocate(writes.request(number)).await.map_err(refusal)?;
     let acknowledged = Acknowledged::new(number, answer)?;
-    if is_first(&memory, acknowledged).await? {
-        return Ok(acknowledged);
+    Ok((acknowledged, is_first(&memory, acknowledged).await?))
+}
+
+/// The rates of the store and of the control, turn by turn.
+struct Turns(Vec<[f64; 2]>);
+
+impl Turns {
+    /// The store's share of the control's rate: the least, the median and the greatest of all turns.
+    fn kept(&self) -> [f64; 3] {
+        let mut shares: Vec<f64> = self.0.iter().map(|[store, control]| store / control.max(1e-9)).collect();
+        shares.sort_unstable_by(f64::total_cmp);
+        [shares[0], shares[shares.len() / 2], shares[shares.len() - 1]]
     }
-    Err(Failure::new("wrong answer", format!("write {number} was acknowledged and is not found")))
+
+    fn report(&self, before: f64, checks: &mut Checks) {
+        let best = |place: usize| self.0.iter().map(|turn| turn[place]).fold(0.0, f64::max);
+        let [after, control] = [best(0), best(1)];
+        let [least, kept, greatest] = self.kept();
+        checks.note(
+            "full service",
+            format!("{before:.0}/s before, {after:.0}/s after, the control {control:.0}/s, none refused"),
+        );
+        let [least, greatest] = [least, greatest].map(|share| share * 100.0);
+        checks.note(
+            "service kept",
+            format!("{least:.0} to {greatest:.0} % of the control, in {} turns", self.0.len()),
+        );
+        checks.value("rate_before", Value::PerSecond(before));
+        checks.value("rate_after", Value::PerSecond(after));
+        checks.value("rate_control", Value::PerSecond(control));
+        checks.value("service_kept", Value::Share(kept));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slow_moment_of_both_or_of_a_few_turns_takes_nothing_away() {
+        let mut turns = Turns(vec![[95.0, 100.0]; TURNS]);
+        turns.0[0] = [9.5, 10.0];
+        turns.0[3] = [40.0, 100.0];
+        turns.0[7] = [100.0, 40.0];
+        assert_eq!(turns.kept(), [0.4, 0.95, 2.5]);
+        let slow = Turns(vec![[50.0, 100.0]; TURNS]);
+        assert_eq!(slow.kept(), [0.5; 3]);
+    }
 
     #[test]
     fn waits_are_as_advised_and_longer() {

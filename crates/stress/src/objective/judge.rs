@@ -65,6 +65,8 @@ pub(crate) struct Finding {
     pub(crate) bound: Option<f64>,
     /// Room to the bound as a share of it; negative beyond it. Nothing for a bound of 0.
     pub(crate) margin: Option<f64>,
+    /// The phase that it was measured in; nothing for the whole load and for spans.
+    pub(crate) phase: Option<String>,
     pub(crate) standing: Standing,
 }
 
@@ -75,7 +77,8 @@ pub(crate) enum Standing {
     Broken {
         /// Whether a machine that was too busy could be why.
         on_time: bool,
-        /// Whether it is about what operations typically do, not about the worst of them: a tail may be any multiple.
+        /// Whether it is about what operations typically do, in the whole load or a phase, not about the worst of them: a
+        /// tail may be any multiple.
         typical: bool,
         /// Whether it would have held without the lateness of the generator's clock.
         lag_explains: bool,
@@ -96,6 +99,7 @@ pub(crate) fn judge(objective: &Objective, measured: &Measured<'_>) -> Finding {
         measured_number: None,
         bound: None,
         margin: None,
+        phase: None,
         standing: Standing::NotEvaluated(reason),
     };
     let bound = match bound(objective, measured) {
@@ -132,6 +136,7 @@ fn judge_leak(objective: &Objective, measured: &Measured<'_>, figure: Figure, bu
         measured_number: is_told.then_some(report.slope),
         bound: Some(budget),
         margin: None,
+        phase: None,
         standing,
     }
 }
@@ -140,6 +145,7 @@ fn judge_leak(objective: &Objective, measured: &Measured<'_>, figure: Figure, bu
 struct Place<'a> {
     /// For people; nothing for the whole load.
     at: Option<String>,
+    phase: Option<&'a str>,
     number: Result<f64, String>,
     /// How many operations were timed.
     samples: u64,
@@ -152,6 +158,7 @@ fn places<'a>(objective: &Objective, measured: &'a Measured<'a>) -> Result<Vec<P
     let metric = &objective.metric;
     let of_phase = |phase: &'a PhasePart<'a>, at: Option<String>| Place {
         at,
+        phase: Some(&phase.name),
         number: measured.number(metric, &phase.part),
         samples: phase.part.latency.count(),
         fewest: phase.part.latency.count(),
@@ -159,6 +166,7 @@ fn places<'a>(objective: &Objective, measured: &'a Measured<'a>) -> Result<Vec<P
     };
     let whole = || Place {
         at: None,
+        phase: None,
         number: measured.number(metric, &measured.whole),
         samples: measured.whole.latency.count(),
         fewest: measured.whole.latency.count(),
@@ -177,6 +185,7 @@ fn places<'a>(objective: &Objective, measured: &'a Measured<'a>) -> Result<Vec<P
         Scope::Over(_) => vec![match measured.spans.finding(objective) {
             Some(worst) => Place {
                 at: Some(format!("at {}", format::time(worst.end))),
+                phase: None,
                 number: Ok(worst.number),
                 samples: worst.samples,
                 fewest: worst.fewest,
@@ -211,6 +220,7 @@ fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place
         measured_number: number,
         bound: Some(bound),
         margin,
+        phase: place.phase.map(str::to_owned),
         standing,
     };
     let number = match place.number {
@@ -236,7 +246,7 @@ fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place
     }
     let standing = Standing::Broken {
         on_time: is_on_time(objective, place.part, bound),
-        typical: is_typical(&objective.metric) && matches!(objective.scope, Scope::Whole),
+        typical: is_typical(&objective.metric) && !matches!(objective.scope, Scope::Over(_)),
         lag_explains: lag_explains(objective, number, bound, measured.pacer_lag),
     };
     finding(Some(number), margin, standing)
@@ -583,6 +593,8 @@ mod tests {
         };
         assert!(typical("p50 < 4ms") && typical("mean < 4ms") && typical("rate > 400/s"));
         assert!(!typical("p99 < 4ms") && !typical("max < 4ms") && !typical("elapsed < 1s"));
+        assert!(typical("p50 in phase storm < 4ms") && !typical("p99 in phase storm < 4ms"));
+        assert!(!typical("p50 over 10s < 4ms"), "one span tells little about them all");
         assert_eq!(figures.judge("rate > 400/s").times_missed(), Some(10.0));
         assert_eq!(figures.judge("p50 < 5ms").times_missed().map(f64::round), Some(10.0));
     }
@@ -611,6 +623,12 @@ mod tests {
         assert_eq!(figures.standing("p50 <= 1x in phase calm"), Standing::Held);
         let unknown = figures.standing("p50 in phase night < 1s");
         assert_eq!(unknown, Standing::NotEvaluated("the load has no phase `night`".to_owned()));
+        let phase = |objective: &str| figures.judge(objective).phase.unwrap_or_default();
+        assert_eq!(phase("p50 < 1ms"), "");
+        assert_eq!(phase("p50 in phase storm < 1ms"), "storm");
+        assert_eq!(phase("p50 in phase storm <= 0.5x in phase calm"), "storm");
+        assert_eq!(phase("p50 <= 0.5x in phase calm"), "");
+        assert_eq!(phase("success in each phase >= 81%"), "storm", "of each the worst");
         // Shorter than the span: judged as a whole.
         assert_eq!(figures.standing("rate over 10s >= 40/s"), Standing::Held);
     }

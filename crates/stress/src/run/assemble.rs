@@ -15,7 +15,7 @@ use crate::report::{
 use crate::sample;
 use crate::scenario::Tally;
 use crate::trend::{self, Figure, Judged, Outcome};
-use crate::verdict::{Evidence, Shortfall, rule};
+use crate::verdict::{Evidence, Shortfall, StarvedPhase, rule};
 
 /// A load shorter than this says too little about the processors; then calibration is taken with it.
 const SPAN_MIN: Duration = Duration::from_millis(200);
@@ -65,7 +65,10 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
         invariants: course.checks.invariants.len(),
         shortfall,
         starvation: processors.and_then(sample::starvation),
-        taken: processors.map_or(0.0, |it| (it.others + it.stolen).clamp(0.0, 1.0)),
+        taken: processors.map_or(0.0, taken),
+        starved_phases: loaded.map_or_else(Vec::new, |loaded| {
+            starved_phases(plan.load.phases(), loaded.ran.started, &loaded.seen.samples)
+        }),
         generator_too_slow: loaded.and_then(|loaded| calibrate::too_slow(&plan.load, &loaded.calibration)),
     });
     let figures = loaded.map(|loaded| &loaded.seen.total);
@@ -218,6 +221,26 @@ fn processors(loaded: &Loaded) -> Option<ProcessorReport> {
     sample::processors(if is_short { &loaded.before_calibration } else { first }, last)
 }
 
+/// Of all processors, the share that others and the hypervisor had.
+fn taken(processors: ProcessorReport) -> f64 {
+    (processors.others + processors.stolen).clamp(0.0, 1.0)
+}
+
+/// By the samples of each. One too short for them, as a short load is, is left to what the whole load says.
+fn starved_phases(phases: &[Phase], started: Instant, samples: &[sample::Sample]) -> Vec<StarvedPhase> {
+    let mut start = started;
+    let in_phase = |(index, phase): (usize, &Phase)| {
+        let end = start + phase.duration;
+        let processors =
+            (phase.duration >= SPAN_MIN).then(|| sample::processors_during(samples, start, end)).flatten();
+        start = end;
+        let processors = processors?;
+        let starvation = sample::starvation(processors)?;
+        Some(StarvedPhase { name: phase.called(index), starvation, taken: taken(processors) })
+    };
+    phases.iter().enumerate().filter_map(in_phase).collect()
+}
+
 /// Operations that should have been issued; and those that have no outcome, though nobody cancelled them.
 fn shortfall(tally: &Tally, loaded: &Loaded) -> Option<Shortfall> {
     let planned = tally.planned.unwrap_or(tally.issued);
@@ -293,4 +316,64 @@ fn samples(loaded: &Loaded) -> Vec<SampleReport> {
         processors: previous.replace(sample).and_then(|previous| sample::processors(previous, sample)),
     });
     reports.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Pace;
+    use crate::sample::Sample;
+
+    /// Phases of 4 s, named `calm`, `storm` and `after`; 0.1 s that nobody named; then `last`, of 4 s.
+    fn phases() -> Vec<Phase> {
+        let phase = |(name, tenths): (&str, u64)| Phase {
+            name: (!name.is_empty()).then(|| name.to_owned()),
+            ..Phase::new(Pace::Steady(10.0), Duration::from_millis(100 * tenths))
+        };
+        [("calm", 40), ("storm", 40), ("after", 40), ("", 1), ("last", 40)].map(phase).to_vec()
+    }
+
+    /// What the process, others and a hypervisor have in percent, second by second from 1 s before the load.
+    fn samples(started: Instant, shares: impl Fn(usize) -> [f64; 3]) -> Vec<Sample> {
+        let mut sums = [0.0; 3];
+        let next = |eighth: usize| {
+            let at = started + Duration::from_millis(125 * eighth as u64);
+            let sample = Sample::of_seconds(at, eighth as f64 / 8.0, sums);
+            sums.iter_mut().zip(shares(eighth / 8)).for_each(|(sum, share)| *sum += share / 8.0);
+            sample
+        };
+        (0..=18 * 8).map(next).collect()
+    }
+
+    fn starved(shares: impl Fn(usize) -> [f64; 3]) -> Vec<StarvedPhase> {
+        let before = Instant::now();
+        starved_phases(&phases(), before + Duration::from_secs(1), &samples(before, shares))
+    }
+
+    #[test]
+    fn a_burst_in_one_phase_starves_that_phase_alone() {
+        let of_second = |burst: [f64; 3]| move |second| if second == 6 { burst } else { [50.0, 4.0, 0.0] };
+        let by_hypervisor = starved(of_second([40.0, 0.0, 60.0]));
+        let [storm] = by_hypervisor.as_slice() else { panic!("{by_hypervisor:?}") };
+        assert_eq!((storm.name.as_str(), (storm.taken * 1e3).round()), ("storm", 180.0));
+        assert_eq!(storm.starvation, "the hypervisor took 15% of the processors");
+        // A little for a long time, as over the whole load, is no starvation.
+        assert_eq!(starved(|_| [50.0, 5.0, 5.0]), []);
+    }
+
+    #[test]
+    fn others_starve_a_phase_and_the_load_itself_never_does() {
+        let others =
+            starved(|second| if (5..9).contains(&second) { [40.0, 58.0, 0.0] } else { [40.0, 0.0, 0.0] });
+        let [storm] = others.as_slice() else { panic!("{others:?}") };
+        assert_eq!(storm.name, "storm");
+        assert_eq!(storm.starvation, "other processes took 58% of the processors and 2% was idle");
+        assert_eq!(starved(|_| [99.0, 1.0, 0.0]), [], "its own load, with threads that wait all the time");
+    }
+
+    #[test]
+    fn a_phase_too_short_for_samples_is_left_to_the_whole_load() {
+        let names: Vec<String> = starved(|_| [40.0, 0.0, 60.0]).into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["calm", "storm", "after", "last"]);
+    }
 }

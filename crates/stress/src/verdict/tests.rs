@@ -10,6 +10,7 @@ fn finding(standing: Standing) -> Finding {
         measured_number: Some(2e6),
         bound: Some(1e6),
         margin: Some(-1.0),
+        phase: None,
         standing,
     }
 }
@@ -169,4 +170,45 @@ fn a_busy_machine_explains_no_miss_of_any_size() {
     // A rate is missed downwards.
     let none = Finding { measured_number: Some(0.0), ..finding(broken) };
     assert_eq!(verdict(&Evidence { taken: 0.9, ..starved(&[none]) }), Verdict::Fail);
+}
+
+/// Missed in `storm`.
+fn late_in_storm() -> Finding {
+    Finding { phase: Some("storm".to_owned()), ..late() }
+}
+
+/// The whole load had the machine that it needed; one phase had an eighth less.
+fn starved_in<'a>(name: &str, objectives: &'a [Finding]) -> Evidence<'a> {
+    let starvation = "the hypervisor took 13% of the processors".to_owned();
+    let phase = StarvedPhase { name: name.to_owned(), starvation, taken: 0.13 };
+    Evidence { starved_phases: vec![phase], ..with(objectives) }
+}
+
+#[test]
+fn a_starved_phase_excuses_what_is_about_that_phase() {
+    let objectives = [late_in_storm()];
+    let ruling = rule(&starved_in("storm", &objectives));
+    assert_eq!(ruling.verdict, Verdict::Invalid);
+    let reason = "p95 < 1ms: measured 2.00 ms, but in phase storm the hypervisor took 13% of the processors";
+    assert_eq!(ruling.reasons, [reason]);
+    // Neither another phase's objective nor the whole load's.
+    assert_eq!(verdict(&starved_in("calm", &objectives)), Verdict::Fail);
+    assert_eq!(verdict(&starved_in("storm", &[late()])), Verdict::Fail);
+    assert_eq!(verdict(&starved_in("storm", &[late_in_storm(), late()])), Verdict::Fail);
+    // One that isn't on time.
+    let wrong = Finding { phase: Some("storm".to_owned()), ..wrong() };
+    assert_eq!(verdict(&starved_in("storm", &[wrong])), Verdict::Fail);
+    // The whole load's still counts, as where a phase was too short for samples.
+    assert_eq!(verdict(&starved(&objectives)), Verdict::Invalid);
+}
+
+#[test]
+fn a_starved_phase_explains_no_miss_of_any_size() {
+    let broken = Standing::Broken { on_time: true, typical: true, lag_explains: false };
+    let verdict_of = |times: f64| {
+        let missed =
+            Finding { measured_number: Some(times * 1e6), standing: broken.clone(), ..late_in_storm() };
+        verdict(&starved_in("storm", &[missed]))
+    };
+    assert_eq!((verdict_of(11.0), verdict_of(12.0)), (Verdict::Invalid, Verdict::Fail));
 }
