@@ -318,19 +318,19 @@ impl Account {
         self.add_room(epoch, gone, 0);
     }
 
-    /// Holds `amount` in the present epoch, which `epoch` may move on. Gives the epoch.
-    #[inline]
-    pub(crate) fn reserve(&self, amount: u64, epoch: u64) -> Result<u64, Shortage> {
-        self.reserve_or_tell(amount, epoch).map_err(|(shortage, _)| shortage)
-    }
-
-    /// As [`Self::reserve`]; a refusal tells in which epoch it was, which others may have begun since.
+    /// Holds `amount` in the present epoch, which `epoch` may move on. Gives the epoch; a refusal tells in which one it was, which others may have begun since.
     #[inline]
     pub(crate) fn reserve_or_tell(&self, amount: u64, epoch: u64) -> Result<u64, (Shortage, u64)> {
         self.reserve_where(amount, epoch, |_, _| true)
     }
 
-    /// As [`Self::reserve`], while less than `permille` parts of a thousand of the limit are used before it; nothing is held otherwise.
+    /// As [`Self::reserve_or_tell`], without the refusal's epoch.
+    #[cfg(test)]
+    pub(crate) fn reserve(&self, amount: u64, epoch: u64) -> Result<u64, Shortage> {
+        self.reserve_or_tell(amount, epoch).map_err(|(shortage, _)| shortage)
+    }
+
+    /// As [`Self::reserve_or_tell`], while less than `permille` parts of a thousand of the limit are used before it; nothing is held otherwise.
     #[inline(always)]
     pub(crate) fn reserve_below(&self, amount: u64, epoch: u64, permille: u64) -> Option<u64> {
         self.reserve_where(amount, epoch, |book, room| book.is_below(room, permille)).ok()

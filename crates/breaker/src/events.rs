@@ -28,7 +28,9 @@ pub enum EventKind {
         /// How long it stays open, or how long it may be half-open. Zero where there is no limit.
         wait: Duration,
     },
-    /// A budget came to its alert level, its throttle level or its end, once an epoch each.
+    /// A budget came to its alert level, its throttle level or its end: once an epoch each, and never a lower one after a higher one. A scope that several breakers
+    /// share is told of by the breaker whose call found it there, so each of the three is in the log of one of them, and listeners of
+    /// two breakers may hear of them in any order.
     Budget {
         /// The scope or the rule.
         scope: Arc<str>,
@@ -172,12 +174,15 @@ impl Events {
         self.deliver(log);
     }
 
-    /// Hands in what is no edge.
+    /// Hands in what is no edge, if it `is_news`. That is asked while nothing else is numbered: what is news first comes first. It must neither block nor panic.
     #[cold]
-    pub(crate) fn tell(&self, kind: EventKind) {
+    pub(crate) fn tell_if(&self, is_news: impl FnOnce() -> bool, kind: impl FnOnce() -> EventKind) {
         let mut log = self.made().log.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_news() {
+            return;
+        }
         let has_listeners = self.has_listeners();
-        log.number(kind, has_listeners);
+        log.number(kind(), has_listeners);
         self.deliver(log);
     }
 
@@ -231,5 +236,37 @@ impl Log {
             self.kept.pop_front();
         }
         self.kept.push_back(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// Symptom: a call that had found the throttle level waited for the log, and another one told of the block before it.
+    #[test]
+    fn what_is_news_first_is_told_first() {
+        let events = &Events::new(8);
+        let at = |level| move || EventKind::Budget { scope: Arc::from("s"), period: Period::Day, level };
+        let ((found, was_found), (told, was_told)) = (channel(), channel());
+        std::thread::scope(|threads| {
+            threads.spawn(move || {
+                was_found.recv().unwrap();
+                events.tell_if(|| true, at(Level::Block));
+                let _ = told.send(());
+            });
+            let is_news = || {
+                found.send(()).unwrap();
+                // Nobody may get past this, however long it takes.
+                let _ = was_told.recv_timeout(Duration::from_millis(100));
+                true
+            };
+            events.tell_if(is_news, at(Level::Throttle));
+        });
+        let told: Vec<EventKind> = events.since(0).into_iter().map(|event| event.kind).collect();
+        assert_eq!(told, [at(Level::Throttle)(), at(Level::Block)()]);
+        events.tell_if(|| false, || unreachable!("it is no news"));
+        assert_eq!(events.since(0).len(), 2);
     }
 }

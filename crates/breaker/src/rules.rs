@@ -17,7 +17,7 @@ use crate::events::Level;
 use crate::ledger::{NANO_MAX, Shortage, Standing};
 use crate::period::Period;
 use crate::request::Class;
-use crate::scope::{Scope, epoch, is_news, level_of, open_account};
+use crate::scope::{News, Scope, Told, epoch, level_of, open_account};
 use crate::tickets::{TICKETS_MAX, Tickets};
 
 /// The rules of one breaker, at most: a permit remembers which of them it paid.
@@ -138,7 +138,7 @@ struct Working {
     account: Option<Account>,
     alert_permille: u64,
     throttle_permille: u64,
-    told: AtomicU64,
+    told: Told,
     /// Monotonic milliseconds until which it refuses.
     refuses_until_ms: AtomicU64,
 }
@@ -173,8 +173,8 @@ impl fmt::Debug for Rules {
     }
 }
 
-/// Which levels were come to for the first time: whose, which period, which level.
-pub(crate) type News<'a> = &'a mut dyn FnMut(&Arc<str>, Period, Level);
+/// Hears of levels that nobody has told of: whose, and of which period.
+pub(crate) type Tell<'a> = &'a dyn Fn(&Arc<str>, Period, News<'_>);
 
 impl Rules {
     pub(crate) const fn none() -> Self {
@@ -201,7 +201,7 @@ impl Rules {
         tickets: &mut Tickets,
         first: usize,
         is_thinned: impl Fn() -> bool,
-        news: News<'_>,
+        tell: Tell<'_>,
     ) -> Result<u32, RuleRefusal> {
         let mut reserving = Reserving { rules: self, paid: 0, tickets, first, cost: call.cost };
         let mut place = first;
@@ -212,7 +212,7 @@ impl Rules {
             if working.rule.action == Action::Allow {
                 break;
             }
-            if let Some(ticket) = working.ask(call, place < TICKETS_MAX, &is_thinned, news)? {
+            if let Some(ticket) = working.ask(call, place < TICKETS_MAX, &is_thinned, tell)? {
                 reserving.tickets.set(place, ticket);
                 reserving.paid |= 1 << at;
                 place += 1;
@@ -289,7 +289,7 @@ impl Working {
             account,
             alert_permille,
             throttle_permille,
-            told: AtomicU64::new(0),
+            told: Told::default(),
             refuses_until_ms: AtomicU64::new(0),
         })
     }
@@ -308,7 +308,7 @@ impl Working {
         call: &Asked<'_>,
         has_place: bool,
         is_thinned: &impl Fn() -> bool,
-        news: News<'_>,
+        tell: Tell<'_>,
     ) -> Result<Option<u64>, RuleRefusal> {
         let &Asked { class, cost, moment, .. } = call;
         let is_exempt = self.rule.exempt.is_some_and(|exempt| class >= exempt);
@@ -330,8 +330,8 @@ impl Working {
         // The account's epoch, which never goes back as the calendar may.
         let now = account.roll_to(epoch(period, moment));
         let level = level_of(account, now, self.alert_permille, self.throttle_permille);
-        if level > Level::Normal && is_news(&self.told, now, level) {
-            news(&self.rule.name, period, level);
+        if let Some(news) = self.told.news(now, level) {
+            tell(&self.rule.name, period, news);
         }
         let resets_in_ms = || {
             let (wall_ms, monotonic_ms) = moment.for_period(period);
@@ -341,16 +341,16 @@ impl Working {
         if cost > 0 && !is_exempt && level >= Level::Throttle && is_shed(class, is_thinned) {
             return Err(RuleRefusal::Shed { rule: rule(), resets_in_ms: resets_in_ms() });
         }
-        match account.reserve(cost, now) {
+        match account.reserve_or_tell(cost, now) {
             Ok(epoch) => Ok(Some(epoch)),
             Err(_) if is_exempt => {
                 let epoch = account.roll_to(now);
                 account.extend(epoch, cost);
                 Ok(Some(epoch))
             }
-            Err(shortage) => {
-                if is_news(&self.told, now, Level::Block) {
-                    news(&self.rule.name, period, Level::Block);
+            Err((shortage, refused_in)) => {
+                if let Some(news) = self.told.news(refused_in, Level::Block) {
+                    tell(&self.rule.name, period, news);
                 }
                 self.begin_cooldown(moment);
                 Err(RuleRefusal::Short { rule: rule(), shortage, resets_in_ms: resets_in_ms() })
@@ -394,6 +394,7 @@ pub(crate) fn is_shed(class: Class, is_thinned: impl Fn() -> bool) -> bool {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+    use std::cell::RefCell;
 
     #[test]
     fn a_rule_tells_once_though_the_calendar_goes_back() {
@@ -402,10 +403,13 @@ mod tests {
         let rules = Rules::new(vec![Rule::over("r", Period::Hour, 100)], &clock).unwrap();
         let told = |wall_ms, cost| {
             clock.set_wall_ms(wall_ms);
-            let (mut told, mut tickets) = (Vec::new(), Tickets::default());
+            let (told, mut tickets) = (RefCell::new(Vec::new()), Tickets::default());
             let call = Asked { operation: "", class: Class::Critical, cost, moment: &Moment::new(&clock) };
-            let _ = rules.reserve(&call, &mut tickets, 0, || false, &mut |_, _, level| told.push(level));
-            told
+            let tell = |_: &Arc<str>, _, news: News<'_>| {
+                told.borrow_mut().extend(news.claim().then_some(news.level));
+            };
+            let _ = rules.reserve(&call, &mut tickets, 0, || false, &tell);
+            told.into_inner()
         };
         assert_eq!(told(8 * HOUR_MS, 80), []);
         assert_eq!(told(7 * HOUR_MS, 15), [Level::Alert]);

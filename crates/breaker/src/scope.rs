@@ -74,7 +74,7 @@ const NO_TICKET: u64 = u64::MAX;
 
 /// One limit of a scope.
 enum Limit {
-    Own { account: Account, told: AtomicU64 },
+    Own { account: Account, told: Told },
     Elsewhere(Arc<dyn Ledger>),
 }
 
@@ -166,7 +166,7 @@ impl ScopeBuilder {
         let mut limits = Vec::with_capacity(count);
         for (period, limit_nano) in self.limits {
             let account = open_account(period, limit_nano, &*self.clock)?;
-            limits.push(Limit::Own { account, told: AtomicU64::new(0) });
+            limits.push(Limit::Own { account, told: Told::default() });
         }
         limits.extend(self.ledgers.into_iter().map(Limit::Elsewhere));
         let inner = Inner {
@@ -224,20 +224,36 @@ pub(crate) fn level_of(account: &Account, epoch: u64, alert: u64, throttle: u64)
     }
 }
 
-/// Notes in `told` that `level` was told of `epoch`. True for whoever is the first, once an epoch and level. Who comes with an epoch that is over
-/// has no news: others have told of a later one.
-pub(crate) fn is_news(told: &AtomicU64, epoch: u64, level: Level) -> bool {
-    // The epoch first, so a later one is the higher number.
-    let mark = (epoch & (u64::MAX >> 2)) << 2 | level as u64;
-    let mut seen = told.load(Ordering::Relaxed);
-    // Relaxed: the number alone says who was the first.
-    while seen < mark {
-        match told.compare_exchange_weak(seen, mark, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return true,
-            Err(now) => seen = now,
-        }
+/// How far what was told of a limit has come: an epoch and a level of it.
+#[derive(Default)]
+pub(crate) struct Told(AtomicU64);
+
+/// A level that a limit has come to, which nobody had told of when it was looked at.
+pub(crate) struct News<'t> {
+    told: &'t Told,
+    mark: u64,
+    pub(crate) level: Level,
+}
+
+impl Told {
+    /// The news that `level` of `epoch` is. Who comes with an epoch that is over has none: others have told of a later one.
+    #[inline]
+    pub(crate) fn news(&self, epoch: u64, level: Level) -> Option<News<'_>> {
+        // The epoch first, so a later one is the higher number.
+        let mark = (epoch & (u64::MAX >> 2)) << 2 | level as u64;
+        // Relaxed: a guess, `claim` decides.
+        let is_news = level > Level::Normal && self.0.load(Ordering::Relaxed) < mark;
+        is_news.then_some(News { told: self, mark, level })
     }
-    false
+}
+
+impl News<'_> {
+    /// True for one caller at most, who has to tell. Two levels are told in the order of their claims only if nothing can come between a claim and the telling:
+    /// see [`Events::tell_if`](crate::events::Events::tell_if).
+    pub(crate) fn claim(&self) -> bool {
+        // Relaxed: the number alone says who was the first.
+        self.told.0.fetch_max(self.mark, Ordering::Relaxed) < self.mark
+    }
 }
 
 /// The turns of a scope's limits, each with the place of its ticket. Should a ledger panic, those after it have theirs all the same.
@@ -478,17 +494,17 @@ impl Scope {
         });
     }
 
-    /// The highest level of its own limits, and whose it is. `news` hears of the levels that were come to for the first time.
+    /// The highest level of its own limits, and whose it is. `tell` hears of those that nobody has told of.
     #[inline]
-    pub(crate) fn level(&self, moment: &Moment<'_>, mut news: impl FnMut(usize, Level)) -> (Level, usize) {
+    pub(crate) fn level(&self, moment: &Moment<'_>, tell: impl Fn(usize, News<'_>)) -> (Level, usize) {
         let mut highest = (Level::Normal, 0);
         for (at, limit) in self.0.limits.iter().enumerate() {
             let Limit::Own { account, told } = limit else { continue };
             // The account's epoch, which never goes back as the calendar may.
             let epoch = account.roll_to(epoch(account.period(), moment));
             let level = level_of(account, epoch, self.0.alert_permille, self.0.throttle_permille);
-            if level > Level::Normal && is_news(told, epoch, level) {
-                news(at, level);
+            if let Some(news) = told.news(epoch, level) {
+                tell(at, news);
             }
             if level > highest.0 {
                 highest = (level, at);
@@ -497,11 +513,11 @@ impl Scope {
         highest
     }
 
-    /// Whether a refusal is the first of its epoch.
-    pub(crate) fn is_first_block(&self, refusal: &ScopeRefusal) -> bool {
+    /// The news that a refusal is, if nobody has told of one in its epoch.
+    pub(crate) fn block(&self, refusal: &ScopeRefusal) -> Option<News<'_>> {
         match &self.0.limits[refusal.limit] {
-            Limit::Own { told, .. } => is_news(told, refusal.epoch, Level::Block),
-            Limit::Elsewhere(_) => false,
+            Limit::Own { told, .. } => told.news(refusal.epoch, Level::Block),
+            Limit::Elsewhere(_) => None,
         }
     }
 
@@ -514,17 +530,20 @@ impl Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
 
     /// Symptom: a caller that had read its clock before the hour ended told of the level again, and so did the next one of the new hour: events came
     /// twice, and a throttle after the block.
     #[test]
     fn a_level_is_told_once_an_epoch_whoever_comes_late() {
-        let told = AtomicU64::new(0);
+        let told = Told::default();
+        let is_news = |told: &Told, epoch, level| told.news(epoch, level).is_some_and(|news| news.claim());
         assert!(is_news(&told, 7, Level::Alert) && !is_news(&told, 7, Level::Alert));
         assert!(is_news(&told, 8, Level::Throttle), "a new epoch begins anew");
         assert!(!is_news(&told, 7, Level::Block), "an old one is over");
         assert!(!is_news(&told, 8, Level::Alert) && !is_news(&told, 8, Level::Throttle), "told already");
-        assert!(is_news(&told, 8, Level::Block));
+        let [first, second] = [(); 2].map(|()| told.news(8, Level::Block).unwrap());
+        assert!(first.claim() && !second.claim(), "two have seen it, and one tells");
     }
 
     /// Symptom: a level was told twice, or not at all, when the calendar had gone back to an epoch before the account's.
@@ -536,9 +555,10 @@ mod tests {
         let account = scope.single().unwrap();
         let told = |wall_ms| {
             clock.set_wall_ms(wall_ms);
-            let mut told = Vec::new();
-            scope.level(&Moment::new(&*clock), |_, level| told.push(level));
-            told
+            let told = RefCell::new(Vec::new());
+            let tell = |_, news: News<'_>| told.borrow_mut().extend(news.claim().then_some(news.level));
+            scope.level(&Moment::new(&*clock), tell);
+            told.into_inner()
         };
         account.reserve(80, 8).unwrap();
         assert_eq!(told(8 * HOUR_MS - 10), [Level::Alert]);
@@ -548,7 +568,7 @@ mod tests {
         let refused = |wall_ms| {
             clock.set_wall_ms(wall_ms);
             let refusal = scope.reserve(10, &Moment::new(&*clock), &mut Tickets::default(), 0).unwrap_err();
-            scope.is_first_block(&refusal)
+            scope.block(&refusal).is_some_and(|news| news.claim())
         };
         assert!(refused(7 * HOUR_MS));
         assert!(!refused(8 * HOUR_MS));
@@ -557,6 +577,6 @@ mod tests {
         assert_eq!(told(9 * HOUR_MS), [], "a new hour is whole");
         account.reserve(80, 9).unwrap();
         assert_eq!(told(9 * HOUR_MS), [Level::Alert]);
-        assert!(!scope.is_first_block(&refusal), "the new hour has refused nothing");
+        assert!(scope.block(&refusal).is_none(), "the new hour has refused nothing");
     }
 }

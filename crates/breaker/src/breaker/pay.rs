@@ -10,7 +10,7 @@ use crate::ledger::Standing;
 use crate::permit::Round;
 use crate::request::{Class, Cost, Rejected, Request};
 use crate::rules::{Asked, RuleRefusal, is_shed};
-use crate::scope::{LedgerError, OnUnknown, Scope, ScopeRefusal};
+use crate::scope::{LedgerError, News, OnUnknown, Scope, ScopeRefusal};
 use crate::stats::add;
 use crate::tickets::{TICKETS_MAX, Tickets};
 
@@ -165,13 +165,7 @@ impl Core {
     ) -> Result<(), Rejected> {
         // What is free uses nothing up: levels are no matter of it, only an overdraft is.
         if cost > 0 {
-            let (level, limit) = scope.level(moment, |limit, level| {
-                self.events.tell(EventKind::Budget {
-                    scope: scope.shared_name(),
-                    period: scope.period(limit),
-                    level,
-                });
-            });
+            let (level, limit) = scope.level(moment, |limit, news| self.tell_of_scope(scope, limit, &news));
             if level >= Level::Throttle && is_shed(request.class, || self.is_thinned()) {
                 let resets_in = scope.resets_in_ms(limit, moment).map(Duration::from_millis);
                 let standing = scope.standing(limit);
@@ -191,13 +185,19 @@ impl Core {
     }
 
     #[cold]
+    fn tell_of_scope(&self, scope: &Scope, limit: usize, news: &News<'_>) {
+        let period = scope.period(limit);
+        let kind = || EventKind::Budget { scope: scope.shared_name(), period, level: news.level };
+        self.events.tell_if(|| news.claim(), kind);
+    }
+
+    #[cold]
     fn scope_refused(&self, scope: &Scope, refusal: &ScopeRefusal, moment: &Moment<'_>) -> Rejected {
         let LedgerError::Short(shortage) = refusal.error else {
             return Rejected::LedgerUnavailable { scope: scope.shared_name() };
         };
-        if scope.is_first_block(refusal) {
-            let period = scope.period(refusal.limit);
-            self.events.tell(EventKind::Budget { scope: scope.shared_name(), period, level: Level::Block });
+        if let Some(news) = scope.block(refusal) {
+            self.tell_of_scope(scope, refusal.limit, &news);
         }
         let resets_in = scope.resets_in_ms(refusal.limit, moment).map(Duration::from_millis);
         Rejected::Budget {
@@ -222,11 +222,12 @@ impl Core {
         first: usize,
     ) -> Result<u32, Rejected> {
         let moment = Moment::new(&*self.clock);
-        let mut news = |rule: &Arc<str>, period, level| {
-            self.events.tell(EventKind::Budget { scope: Arc::clone(rule), period, level });
+        let tell = |rule: &Arc<str>, period, news: News<'_>| {
+            let kind = || EventKind::Budget { scope: Arc::clone(rule), period, level: news.level };
+            self.events.tell_if(|| news.claim(), kind);
         };
         let call = Asked { operation: request.operation, class: request.class, cost, moment: &moment };
-        let asked = self.rules().reserve(&call, tickets, first, || self.is_thinned(), &mut news);
+        let asked = self.rules().reserve(&call, tickets, first, || self.is_thinned(), &tell);
         asked.map_err(|refusal| match refusal {
             RuleRefusal::Cooldown { rule, wait_ms } => {
                 Rejected::Cooldown { rule, retry_after: Duration::from_millis(wait_ms) }
