@@ -43,6 +43,9 @@ fn is_on_time(objective: &str) -> bool {
     ON_TIME.iter().any(|metric| objective.starts_with(metric))
 }
 
+/// At the most, where the machine stands still.
+const ATTEMPTS: usize = 5;
+
 /// One at a time: each wants the machine for itself, and one of them counts what the whole process allocates.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -58,9 +61,22 @@ fn wrong(report: &ScenarioReport) -> Vec<String> {
     invariants.chain(objectives.map(|it| it.objective.clone())).collect()
 }
 
+/// Whether nothing is wrong but objectives of a load in which everything stood still for a while: a phase may have had no operation then.
+fn proves_nothing(report: &ScenarioReport) -> bool {
+    let stood_still = report.processors.and_then(|processors| processors.stood_still).unwrap_or(0.0) > 0.0;
+    stood_still && report.invariants.iter().all(|it| it.held) && !wrong(report).is_empty()
+}
+
 #[track_caller]
-fn assert_sound(scenario: impl Scenario) -> ScenarioReport {
-    let report = run(scenario);
+fn assert_sound(scenario: impl Scenario + Clone) -> ScenarioReport {
+    let mut report = run(scenario.clone());
+    for _ in 1..ATTEMPTS {
+        if !proves_nothing(&report) {
+            break;
+        }
+        report = run(scenario.clone());
+    }
+    drop(scenario);
     assert_eq!(wrong(&report), [""; 0], "{:?}", report.reasons);
     assert!(
         report.verdict != Verdict::Fail || report.reasons.iter().all(|reason| is_on_time(reason)),
@@ -205,7 +221,8 @@ impl Faulty {
     /// Whether this is one of so many.
     fn hits(&self, one_in: u64) -> bool {
         // Relaxed: only that each has a number of its own matters.
-        self.calls.fetch_add(1, Ordering::Relaxed) % one_in == one_in / 2
+        // Early, so that also a slow machine comes to the first one.
+        self.calls.fetch_add(1, Ordering::Relaxed) % one_in == one_in / 10
     }
 
     fn before(&self) {
@@ -388,7 +405,7 @@ fn memory_per_call_sees_two_hundred_bytes_a_call() {
 
 #[test]
 fn degradation_sees_a_call_that_is_not_recorded() {
-    let fault = Fault::Unguarded { one_in: 5_000 };
+    let fault = Fault::Unguarded { one_in: 200 };
     assert_fails_by(Degradation::with(with(fault)), "recorded successes, of those seen");
 }
 
@@ -479,7 +496,7 @@ fn budget_under_stress_sees_a_limit_that_is_not_lowered() {
 
 #[test]
 fn budget_under_stress_sees_a_snapshot_that_was_never_true() {
-    let fault = Fault::Misread { one_in: 10_000 };
+    let fault = Fault::Misread { one_in: 500 };
     assert_fails_by(BudgetUnderStress::with(with(fault)), "snapshots that can't be true");
 }
 

@@ -335,7 +335,7 @@ fn index_extreme_concurrency_sees_a_lost_write() {
 
 #[test]
 fn index_memory_pressure_sees_an_empty_answer() {
-    assert_wrong_answers_are_seen(MemoryPressure::on(Lossy::new(Fault::Empty { one_in: 10 }, 0)));
+    assert_wrong_answers_are_seen(MemoryPressure::on(Lossy::new(Fault::Empty { one_in: 2 }, 0)));
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn index_sustained_load_sees_a_lost_write() {
 
 #[test]
 fn index_rapid_scale_sees_an_empty_answer() {
-    assert_wrong_answers_are_seen(RapidScale::on(Lossy::new(Fault::Empty { one_in: 500 }, 0)));
+    assert_wrong_answers_are_seen(RapidScale::on(Lossy::new(Fault::Empty { one_in: 20 }, 0)));
 }
 
 #[test]

@@ -107,19 +107,28 @@ fn log_file(path: &Path) -> Result<File, String> {
 
 /// Cargo doesn't end the test that it runs when it is killed, so the whole tree is killed.
 fn kill_with_descendants(child: &mut Child) -> Result<(), String> {
-    let family = descendants(child.id());
-    if !family.is_empty() {
-        let pids: Vec<String> = family.iter().map(u32::to_string).collect();
-        // Some may have ended meanwhile: then `kill` complains, and that is fine.
-        let _ = Command::new("sh")
-            .args(["-c", &format!("kill -9 {}", pids.join(" "))])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+    // All are stopped before any is killed: who is killed leaves children whose parent can't be told any more, and who runs may start another.
+    let (mut family, mut stopped) = (vec![child.id()], 0);
+    while stopped < family.len() {
+        signal("-STOP", &family[stopped..]);
+        stopped = family.len();
+        let found = descendants(child.id());
+        family.extend(found.into_iter().filter(|pid| !family[..stopped].contains(pid)).collect::<Vec<_>>());
     }
+    signal("-KILL", &family);
     // It may just have ended by itself: `wait` tells either way.
     let _ = child.kill();
     child.wait().map(|_| ()).map_err(|error| format!("cannot wait for a killed process: {error}"))
+}
+
+/// Some may have ended meanwhile: then `kill` complains, and that is fine.
+fn signal(signal: &str, pids: &[u32]) {
+    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let _ = Command::new("sh")
+        .args(["-c", &format!("kill {signal} {}", pids.join(" "))])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// Every process that descends from `ancestor`, as far as this system tells.
@@ -181,13 +190,17 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("xtask-limit-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let (out, err) = (folder.join("out"), folder.join("err"));
-        let mut command = Command::new("sh");
-        command.args(["-c", "sleep 60 & echo $!; wait"]);
-        let started = Instant::now();
-        let ended = run_logged(&mut command, &out, &err, Some(Duration::from_millis(300))).unwrap();
-        assert_eq!(ended, Ended::TimedOut);
-        assert!(started.elapsed() < Duration::from_secs(10));
-        let grandchild: u32 = std::fs::read_to_string(&out).unwrap().trim().parse().unwrap();
+        // The shell may be slow to say whom it has started.
+        let told = [300, 3_000, 30_000].into_iter().find_map(|limit_ms| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "sleep 600 & echo $!; wait"]);
+            let (limit, started) = (Duration::from_millis(limit_ms), Instant::now());
+            let ended = run_logged(&mut command, &out, &err, Some(limit)).unwrap();
+            assert_eq!(ended, Ended::TimedOut);
+            assert!(started.elapsed() < limit + Duration::from_secs(100));
+            std::fs::read_to_string(&out).unwrap().trim().parse().ok()
+        });
+        let grandchild: u32 = told.unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         // A kill takes effect a moment after it is sent.
         let patience = Instant::now() + Duration::from_secs(5);

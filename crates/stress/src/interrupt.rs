@@ -18,15 +18,19 @@ const ENDED_BY_INTERRUPT: i32 = 130;
 pub(crate) fn listen() -> io::Result<Stop> {
     let (request, requested) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Here, not in the thread, which may not have run yet when the load does. Without handlers the process ends as any other does.
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     thread::Builder::new().name("stress-interrupt".to_owned()).spawn(move || {
         runtime.block_on(async {
-            if interrupted().await.is_err() {
-                // Without a handler the process ends as any other does.
+            if !signals.interrupted().await {
                 return;
             }
             say("\nstopping: tear-down and report follow; interrupt again to leave at once");
             request.send_replace(true);
-            if interrupted().await.is_ok() {
+            if signals.interrupted().await {
                 std::process::exit(ENDED_BY_INTERRUPT);
             }
         });
@@ -36,19 +40,45 @@ pub(crate) fn listen() -> io::Result<Stop> {
     Ok(Stop::new(requested))
 }
 
+/// What ends a process unless it is listened to.
 #[cfg(unix)]
-async fn interrupted() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-        _ = hang_up.recv() => Ok(()),
+struct Signals([tokio::signal::unix::Signal; 3]);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for the next one. False if none will come.
+    async fn interrupted(&mut self) -> bool {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        let told = tokio::select! {
+            told = interrupt.recv() => told,
+            told = terminate.recv() => told,
+            told = hang_up.recv() => told,
+        };
+        told.is_some()
     }
 }
 
-#[cfg(not(unix))]
-async fn interrupted() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+/// What ends a process unless it is listened to.
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    /// Waits for the next one. False if none will come.
+    async fn interrupted(&mut self) -> bool {
+        self.0.recv().await.is_some()
+    }
 }

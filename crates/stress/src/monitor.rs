@@ -34,6 +34,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const SAMPLES_MAX: usize = 2_400;
 /// An hour at one a second.
 const WINDOWS_MAX: usize = 3_600;
+/// Who wakes so much too late couldn't run: schedulers are late by less.
+const LATE_MIN: Duration = Duration::from_millis(100);
 
 /// What the monitor saw, when the load has ended.
 #[derive(Debug)]
@@ -93,6 +95,10 @@ struct Watching {
     /// How many of those the last one holds.
     last_holds: u32,
     sample_every: Duration,
+    /// How much too late this thread woke since the last sample.
+    late: Duration,
+    /// The last one taken, kept or not.
+    last: Sample,
 }
 
 impl Monitor {
@@ -129,6 +135,8 @@ impl Monitor {
             kept_length: 1,
             last_holds: 0,
             sample_every: SAMPLE_EVERY_AT_FIRST,
+            late: Duration::ZERO,
+            last: baseline.clone(),
         };
         watching.keep(baseline);
         let stop = Arc::new(AtomicBool::new(false));
@@ -172,6 +180,8 @@ impl Watching {
             let wake = next_sample.min(self.window_began + WINDOW);
             if now < wake {
                 thread::park_timeout(wake - now);
+                let late = Instant::now().saturating_duration_since(wake);
+                self.late += if late < LATE_MIN { Duration::ZERO } else { late };
                 continue;
             }
             if now >= next_sample {
@@ -264,6 +274,8 @@ impl Watching {
     fn take_sample(&mut self) {
         let mut sample = self.sampler.sample();
         sample.operations = self.recorder.issued().saturating_sub(self.recorder.in_flight());
+        sample.add_standstill(&self.last, std::mem::take(&mut self.late));
+        self.last = sample.clone();
         self.keep(sample);
     }
 
@@ -353,6 +365,8 @@ mod tests {
             kept_length: 1,
             last_holds: 0,
             sample_every: SAMPLE_EVERY_AT_FIRST,
+            late: Duration::ZERO,
+            last: Sampler::new().sample(),
         }
     }
 

@@ -386,6 +386,9 @@ pub struct ProcessorReport {
     /// Share of the time in which the control group's quota kept this process from running; absent without a quota.
     #[serde(default)]
     pub throttled: Option<f64>,
+    /// Share of the time in which the process, or the machine, stood still: a thread that only had to wake came late, and no other one ran; absent in older reports.
+    #[serde(default)]
+    pub stood_still: Option<f64>,
 }
 
 /// The process's memory, in bytes of resident set.

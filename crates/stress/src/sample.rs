@@ -3,7 +3,7 @@
 //! On Linux the machine's times come from `/proc/stat`, which alone tells what a hypervisor stole; elsewhere from
 //! sysinfo, without that. A figure that the system doesn't give is absent, never 0.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sysinfo::{
     CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
@@ -12,6 +12,9 @@ use sysinfo::{
 use crate::format;
 use crate::report::{MachineReport, ProcessorReport};
 use crate::throttle;
+
+/// A process that stands still for a larger share of the time hasn't the machine that it needs.
+const STOOD_STILL_MAX: f64 = 0.10;
 
 /// Takes samples; keeps what sysinfo needs to compare with.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Sample {
     throttled_us: Option<u64>,
     /// Where the machine's times aren't told: the share that was busy since the last sample.
     busy: Option<f64>,
+    /// For how long the process had stood still; the monitor's to say.
+    pub(crate) stood_still: Duration,
 }
 
 /// In ticks of whatever length, over all processors.
@@ -78,8 +83,26 @@ impl Sampler {
             machine,
             throttled_us: throttle::throttled_us(),
             busy,
+            stood_still: Duration::ZERO,
         }
     }
+}
+
+impl Sample {
+    /// Says how long the process had stood still by now, `late` being how much too late this sample's thread woke since the `previous` one, of any kind. What any of its threads computed
+    /// meanwhile is taken off: a load that keeps all processors to itself makes that thread late, too.
+    pub(crate) fn add_standstill(&mut self, previous: &Self, late: Duration) {
+        let computed = self.own_cpu_ms.zip(previous.own_cpu_ms).map(|(to, from)| to.saturating_sub(from));
+        let still = computed.map(|ms| late.saturating_sub(Duration::from_millis(ms)));
+        self.stood_still = previous.stood_still + still.unwrap_or(Duration::ZERO);
+    }
+}
+
+/// The share of the time between two samples in which the process stood still.
+fn still(from: &Sample, to: &Sample) -> Option<f64> {
+    let length = to.at.saturating_duration_since(from.at).as_secs_f64();
+    let still = to.stood_still.saturating_sub(from.stood_still).as_secs_f64();
+    (length > 0.0).then(|| (still / length).min(1.0))
 }
 
 /// Who had the processors between two samples; nothing where that can't be told.
@@ -117,20 +140,21 @@ pub(crate) fn processors(from: &Sample, to: &Sample) -> Option<ProcessorReport> 
         waiting_threads,
         own_s: Some(own_ms / 1e3),
         throttled: throttled_us.map(|us| (us / 1e3 / elapsed_ms).min(1.0)),
+        stood_still: still(from, to),
     })
 }
 
 /// Who had the processors from `start` to `end`, such as in a phase; nothing where fewer than two of `samples`, which are in
-/// their order, lie within: they say too little.
+/// their order, lie within: they say too little, unless they are missing since nothing ran.
 ///
 /// What happened between two samples counts as spread evenly. So a burst that kept the next sample from being taken is
 /// charged to both sides of a border, each by its share of the time.
 pub(crate) fn processors_during(samples: &[Sample], start: Instant, end: Instant) -> Option<ProcessorReport> {
     let within = samples.iter().filter(|sample| start <= sample.at && sample.at <= end);
-    if within.count() < 2 {
+    let (from, mut to) = (at(samples, start)?, at(samples, end)?);
+    if within.count() < 2 && still(&from, &to)? < STOOD_STILL_MAX {
         return None;
     }
-    let (from, mut to) = (at(samples, start)?, at(samples, end)?);
     to.busy = busy(samples, start, end);
     processors(&from, &to)
 }
@@ -156,6 +180,7 @@ fn at(samples: &[Sample], moment: Instant) -> Option<Sample> {
         own_wait_ns: both(before.own_wait_ns, after.own_wait_ns),
         machine,
         throttled_us: both(before.throttled_us, after.throttled_us),
+        stood_still: before.stood_still + after.stood_still.saturating_sub(before.stood_still).mul_f64(share),
         ..after.clone()
     })
 }
@@ -176,6 +201,17 @@ fn busy(samples: &[Sample], start: Instant, end: Instant) -> Option<f64> {
 /// Others only take something away where nothing is left over and where we had to wait for it. A busy neighbour on a
 /// machine with idle processors is none of our business, and neither is one that lets us through at once.
 pub(crate) fn starvation(processors: ProcessorReport) -> Option<String> {
+    let taken = starvation_by_others(processors);
+    let stood_still = processors.stood_still.filter(|still| *still >= STOOD_STILL_MAX);
+    taken.or_else(|| Some(format!("the process stood still for {} of the time", rounded(stood_still?))))
+}
+
+/// To whole percents.
+fn rounded(share: f64) -> String {
+    format::share((share * 100.0).round() / 100.0)
+}
+
+fn starvation_by_others(processors: ProcessorReport) -> Option<String> {
     const STOLEN_MAX: f64 = 0.10;
     const OTHERS_MAX: f64 = 0.20;
     const IDLE_MIN: f64 = 0.05;
@@ -183,24 +219,26 @@ pub(crate) fn starvation(processors: ProcessorReport) -> Option<String> {
     const THROTTLED_MAX: f64 = 0.05;
     let ProcessorReport { others, stolen, idle, waiting_threads, throttled, .. } = processors;
     let had_to_wait = waiting_threads.is_none_or(|waiting| waiting >= WAITING_MAX);
-    let share = |share: f64| format::share((share * 100.0).round() / 100.0);
     let by_hypervisor = stolen >= STOLEN_MAX;
     let by_others = others >= OTHERS_MAX && idle < IDLE_MIN && had_to_wait;
     match (by_others, by_hypervisor) {
         (false, false) => {
             let held_back = throttled.filter(|throttled| *throttled >= THROTTLED_MAX)?;
-            Some(format!("a quota kept the process from the processors for {} of the time", share(held_back)))
+            Some(format!(
+                "a quota kept the process from the processors for {} of the time",
+                rounded(held_back)
+            ))
         }
-        (false, true) => Some(format!("the hypervisor took {} of the processors", share(stolen))),
+        (false, true) => Some(format!("the hypervisor took {} of the processors", rounded(stolen))),
         (true, false) => Some(format!(
             "other processes took {} of the processors and {} was idle",
-            share(others),
-            share(idle)
+            rounded(others),
+            rounded(idle)
         )),
         (true, true) => Some(format!(
             "other processes took {} of the processors and the hypervisor {}",
-            share(others),
-            share(stolen)
+            rounded(others),
+            rounded(stolen)
         )),
     }
 }
@@ -287,6 +325,7 @@ impl Sample {
             }),
             throttled_us: None,
             busy: None,
+            stood_still: Duration::ZERO,
         }
     }
 }
@@ -294,7 +333,6 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_line_of_proc_stat() {
@@ -321,6 +359,7 @@ mod tests {
             machine: Some(MachineTimes { total, idle, stolen }),
             throttled_us: None,
             busy: None,
+            stood_still: Duration::ZERO,
         };
         let own_ms = 250 * processor_count() as u64;
         let shares = processors(&sample(0, 0, 0, 0, 0), &sample(1_000, own_ms, 200, 40, 20)).unwrap();
@@ -343,6 +382,7 @@ mod tests {
             waiting_threads: Some(0.4),
             own_s: None,
             throttled: None,
+            stood_still: None,
         };
         assert_eq!(starvation(shares(0.95, 0.05, 0.0, 0.0)), None);
         assert_eq!(starvation(shares(0.05, 0.5, 0.0, 0.45)), None);
@@ -392,6 +432,41 @@ mod tests {
         // Fewer than two samples.
         assert_eq!(stolen(3.13, 3.37), None);
         assert_eq!(stolen(9.0, 12.0), None);
+    }
+
+    /// Samples of 8 s of a load that hardly computes; from 3 s on everything stands still for 1.5 s, of which the machine's times tell nothing.
+    fn with_a_standstill(started: Instant, computes_meanwhile: f64) -> Vec<Sample> {
+        let mut samples: Vec<Sample> = Vec::new();
+        for ms in (0..=8_000).step_by(125).filter(|ms| !(3_001..4_500).contains(ms)) {
+            let seconds = ms as f64 / 1e3;
+            let own = seconds
+                + computes_meanwhile * 100.0 / processor_count() as f64 * (seconds - 3.0).clamp(0.0, 1.5);
+            let mut sample =
+                Sample::of_seconds(started + Duration::from_millis(ms), seconds, [own, 0.0, 0.0]);
+            let late = Duration::from_millis(if ms == 4_500 { 1_375 } else { 0 });
+            if let Some(previous) = samples.last() {
+                sample.add_standstill(previous, late);
+            }
+            samples.push(sample);
+        }
+        samples
+    }
+
+    #[test]
+    fn a_process_that_stands_still_is_starved_unless_it_computes() {
+        let started = Instant::now();
+        let starved = |samples: &[Sample], from: f64, to: f64| {
+            let [from, to] = [from, to].map(|seconds| started + Duration::from_secs_f64(seconds));
+            processors_during(samples, from, to).and_then(starvation)
+        };
+        let still = with_a_standstill(started, 0.0);
+        assert_eq!(starved(&still, 0.0, 8.0).unwrap(), "the process stood still for 17% of the time");
+        assert!(starved(&still, 3.25, 4.25).is_some(), "a phase without any sample");
+        assert_eq!(starved(&still, 0.0, 2.9), None);
+        assert_eq!(starved(&still, 4.5, 8.0), None);
+        let computes = with_a_standstill(started, 1.0);
+        assert_eq!(starved(&computes, 0.0, 8.0), None, "its own threads had a processor all the time");
+        assert_eq!(starved(&computes, 3.25, 4.25), None);
     }
 
     #[test]

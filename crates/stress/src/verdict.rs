@@ -5,7 +5,8 @@
 //! 3. An objective that failed is **FAIL**, unless time decides it and the machine took the time away: then it is
 //!    excused. The machine is asked about the whole load, and for an objective about a phase about that one as
 //!    well. But a rate, a mean or a median that is missed by more than ten times what the machine took
-//!    explains is not. One that nothing could be measured for is FAIL.
+//!    explains is not. One that nothing could be measured for is FAIL, unless that was in a phase of which the machine
+//!    took the time.
 //! 4. Operations that were never issued: **FAIL** if the target held all slots, else a reason for INVALID.
 //! 5. Without a FAIL, any excused objective, any percentile of too few samples, or a run in which nothing was checked
 //!    is **INVALID**.
@@ -144,7 +145,15 @@ fn judge_objective(
     let Finding { objective, measured, .. } = finding;
     match &finding.standing {
         Standing::Held => {}
-        Standing::NotEvaluated(reason) => failures.push(format!("{objective}: not evaluated, {reason}")),
+        Standing::NotEvaluated(reason) => {
+            let told = format!("{objective}: not evaluated, {reason}");
+            match starved_phase(evidence, finding) {
+                Some(phase) => {
+                    doubts.push(format!("{told}, but in phase {} {}", phase.name, phase.starvation));
+                }
+                None => failures.push(told),
+            }
+        }
         Standing::TooFewSamples { samples, needed } => {
             doubts.push(format!("{objective}: needs {needed} samples, had {samples}"));
         }
@@ -161,11 +170,15 @@ fn judge_objective(
     }
 }
 
+/// The phase that an objective is measured in, if the process had not the machine that it needed there. Another one that it is compared with is no matter: lack of the machine in that only makes
+/// the bound easier.
+fn starved_phase<'a>(evidence: &'a Evidence<'_>, finding: &Finding) -> Option<&'a StarvedPhase> {
+    evidence.starved_phases.iter().find(|phase| finding.phase.as_ref() == Some(&phase.name))
+}
+
 /// What the machine did that may be why an objective on time was missed: in its own phase, else over the whole load.
 fn excuse(evidence: &Evidence<'_>, finding: &Finding, typical: bool) -> Option<String> {
-    // The one that is measured: lack of the machine in one that it is compared with only makes the bound easier.
-    let own = |phase: &&StarvedPhase| finding.phase.as_ref() == Some(&phase.name);
-    let starved = evidence.starved_phases.iter().find(own);
+    let starved = starved_phase(evidence, finding);
     if let Some(phase) = starved.filter(|phase| !typical || explains(phase.taken, finding)) {
         return Some(format!("in phase {} {}", phase.name, phase.starvation));
     }

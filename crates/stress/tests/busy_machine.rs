@@ -51,7 +51,7 @@ impl Scenario for Computes {
         Load::users(4)
             .lasting(Duration::from_secs(1))
             .named("first")
-            .then(4, Duration::from_secs(1))
+            .then(4, Duration::from_secs(2))
             .named("second")
     }
     fn objectives(&self) -> Vec<&str> {
@@ -75,7 +75,9 @@ fn beside_rivals(objective: &'static str) -> ScenarioReport {
 }
 
 /// By our rivals or, on a virtual machine, by its hypervisor: the latter may take so much that little is left for rivals.
-const TAKEN: &str = "of the processors";
+fn is_taken(told: &str) -> bool {
+    told.contains("of the processors") || told.contains("stood still")
+}
 
 #[test]
 fn a_starved_run_is_excused_for_time_alone() {
@@ -83,17 +85,17 @@ fn a_starved_run_is_excused_for_time_alone() {
     let late = beside_rivals("p50 < 1ms");
     assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
     assert!(late.reasons[0].contains(", but "), "{:?}", late.reasons);
-    assert!(late.reasons[0].contains(TAKEN), "{:?}", late.reasons);
+    assert!(is_taken(&late.reasons[0]), "{:?}", late.reasons);
 
     // The same in a phase, which says whose processors were taken when.
     let late = beside_rivals("p50 in phase second < 1ms");
     assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
     assert!(late.reasons[0].contains(", but in phase second "), "{:?}", late.reasons);
-    assert!(late.reasons[0].contains(TAKEN), "{:?}", late.reasons);
+    assert!(is_taken(&late.reasons[0]), "{:?}", late.reasons);
 
     let held = beside_rivals("p50 < 1min");
     assert_eq!(held.verdict, Verdict::Pass, "{:?}", held.reasons);
-    assert!(held.warnings[0].contains(TAKEN), "{:?}", held.warnings);
+    assert!(is_taken(&held.warnings[0]), "{:?}", held.warnings);
 
     let wrong = beside_rivals("success < 50%");
     assert_eq!(wrong.verdict, Verdict::Fail, "no rival makes an operation succeed: {:?}", wrong.reasons);

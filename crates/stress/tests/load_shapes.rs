@@ -38,6 +38,15 @@ impl Shaped {
     }
 }
 
+/// A run in which nothing stood still: else a whole phase, or second, may have had nothing. Twenty attempts.
+fn undisturbed(run: impl Fn() -> ScenarioReport) -> ScenarioReport {
+    let stood_still = |report: &ScenarioReport| {
+        report.processors.and_then(|processors| processors.stood_still).is_some_and(|still| still > 0.0)
+    };
+    let report = (0..20).map(|_| run()).find(|report| !stood_still(report));
+    report.expect("a machine that lets a process run for some seconds")
+}
+
 impl Scenario for Shaped {
     type State = Seen;
 
@@ -138,25 +147,29 @@ fn a_single_phase_can_be_asked_for_by_its_name() {
 
 #[test]
 fn a_bad_second_is_seen_where_the_whole_looks_good() {
-    let load = Load::rate(100.0).max_in_flight(64).lasting(4_000 * MS);
-    let mut shaped = Shaped::new(load, &["errors <= 40%", "errors over 1s <= 40%"]);
-    shaped.fails_from = Some(280);
-    let report = shaped.run(Tier::Standard);
+    let report = undisturbed(|| {
+        let load = Load::rate(100.0).max_in_flight(64).lasting(4_000 * MS);
+        let mut shaped = Shaped::new(load, &["errors <= 40%", "errors over 1s <= 40%"]);
+        shaped.fails_from = Some(280);
+        shaped.run(Tier::Standard)
+    });
     let held: Vec<bool> = report.objectives.iter().map(|objective| objective.held).collect();
     assert_eq!(held, [true, false], "{:#?}", report.objectives);
 }
 
 #[test]
 fn users_come_and_go() {
-    let load = Load::users(2).lasting(300 * MS).then(20, 300 * MS).then_ramp(1, 300 * MS);
-    let mut shaped = Shaped::new(load, &["success in each phase >= 100%"]);
-    shaped.takes = 10 * MS;
-    let report = shaped.run(Tier::Standard);
+    let report = undisturbed(|| {
+        let load = Load::users(2).lasting(1_000 * MS).then(20, 1_000 * MS).then_ramp(1, 1_000 * MS);
+        let mut shaped = Shaped::new(load, &["success in each phase >= 100%"]);
+        shaped.takes = 10 * MS;
+        shaped.run(Tier::Standard)
+    });
     assert_eq!(report.verdict, Verdict::Pass, "{:#?}", report.reasons);
     assert_eq!(report.operations.in_flight_peak, 20);
     let issued: Vec<u64> = report.phases.iter().map(|phase| phase.operations.issued).collect();
     // Nobody is faster than 10 ms an operation; how much slower is the machine's affair.
-    assert!(issued[0] <= 2 * 31 && issued[1] <= 20 * 31, "{issued:?}");
+    assert!(issued[0] <= 2 * 101 && issued[1] <= 20 * 101, "{issued:?}");
     assert!(issued[1] > issued[0], "{issued:?}");
 }
 
@@ -177,8 +190,8 @@ fn every_tier_runs_what_it_says() {
 
 #[test]
 fn what_was_never_issued_is_never_forgotten() {
-    // One slot, held for 100 ms at a time: of 100 operations a handful can be sent before sending is given up.
-    let load = Load::rate(200.0).max_in_flight(1).lasting(500 * MS).timeout(100 * MS);
+    // One slot, held for 1.5 s at a time: of 100 operations a handful can be sent before sending is given up.
+    let load = Load::rate(200.0).max_in_flight(1).lasting(500 * MS).timeout(1_500 * MS);
     let mut shaped = Shaped::new(load, &["errors <= 0%"]);
     shaped.takes = Duration::from_secs(10);
     let report = shaped.run(Tier::Standard);

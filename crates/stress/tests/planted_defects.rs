@@ -1,12 +1,15 @@
 //! Every detector against the defect that it is there for, and against a run without it.
 //!
-//! No test here asserts a speed: bounds are those that a stall, a count or a timeout causes, with a wide margin
-//! upwards for a busy machine.
+//! No test here asserts a speed: bounds are those that a stall, a count or a timeout causes; what a busy machine adds,
+//! the target's own record tells.
 
-use std::sync::Mutex;
+mod own_record;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use own_record::OwnRecord;
 use steadfast_stress::report::ScenarioReport;
 use steadfast_stress::{
     Call, Checks, Context, Failure, Load, Options, Reduction, Scenario, Tally, Tier, Verdict, check, measure,
@@ -18,7 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, PartialEq)]
 enum Defect {
     None,
-    /// Everything stands still for 500 ms, once, beginning 300 ms after the first operation.
+    /// The operation that is due after 300 ms takes 500 ms.
     Stall,
     /// Says "done" without doing it, each tenth time.
     Loses,
@@ -38,12 +41,12 @@ struct Planted {
     load: Load,
     objectives: Vec<&'static str>,
     torn_down: &'static AtomicBool,
+    record: Arc<OwnRecord>,
 }
 
 struct Target {
     done: AtomicU64,
     acknowledged: AtomicU64,
-    first: Mutex<Option<Instant>>,
     scratch: std::path::PathBuf,
 }
 
@@ -81,19 +84,13 @@ impl Scenario for Planted {
         Ok(Target {
             done: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
-            first: Mutex::new(None),
             scratch: context.scratch().to_owned(),
         })
     }
     async fn operation(&self, target: &Target, call: Call) -> Result<(), Failure> {
+        let began = Instant::now();
         match self.defect {
-            Defect::Stall => {
-                let first = *target.first.lock().unwrap().get_or_insert_with(Instant::now);
-                let (from, to) = (first + 300 * MS, first + 800 * MS);
-                if (from..to).contains(&Instant::now()) {
-                    tokio::time::sleep_until(to.into()).await;
-                }
-            }
+            Defect::Stall if call.index == 60 => tokio::time::sleep(500 * MS).await,
             Defect::Panics if call.index == 3 => panic!("planted"),
             Defect::PanicsWhenDropped if call.index == 3 => {
                 let _planted = PanicOnDrop;
@@ -107,6 +104,7 @@ impl Scenario for Planted {
             target.done.fetch_add(1, Ordering::Relaxed);
         }
         target.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.record.add(call.index, began);
         Ok(())
     }
     async fn check(&self, target: &Target, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
@@ -129,8 +127,17 @@ impl Scenario for Planted {
 
 /// The report, and whether tear-down ran.
 fn run(defect: Defect, load: Load, objectives: &[&'static str]) -> (ScenarioReport, bool) {
+    run_recorded(defect, load, objectives, Arc::default())
+}
+
+fn run_recorded(
+    defect: Defect,
+    load: Load,
+    objectives: &[&'static str],
+    record: Arc<OwnRecord>,
+) -> (ScenarioReport, bool) {
     let torn_down = Box::leak(Box::new(AtomicBool::new(false)));
-    let planted = Planted { defect, load, objectives: objectives.to_vec(), torn_down };
+    let planted = Planted { defect, load, objectives: objectives.to_vec(), torn_down, record };
     let report = measure(planted, &Options::default());
     let scratch = report.notes.iter().find(|(key, _)| key == "scratch");
     assert!(scratch.is_none_or(|(_, path)| !std::path::Path::new(path).exists()), "scratch is removed");
@@ -169,20 +176,25 @@ fn a_clean_run_passes_and_says_what_it_did() {
 #[test]
 fn a_stall_in_an_open_loop_shows_in_response_time_as_theory_has_it() {
     let load = Load::rate(200.0).max_in_flight(1).lasting(1_500 * MS);
-    let (report, _) = run(Defect::Stall, load, &["p50 < 1min"]);
+    let record = Arc::new(OwnRecord::default());
+    let (report, _) = run_recorded(Defect::Stall, load, &["p50 < 1min"], Arc::clone(&record));
     assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.reasons);
     assert_eq!(report.operations.issued, 300, "none is skipped");
     let response = &report.response_time.unwrap().buckets;
     for (longer_than_ms, expected) in [(100, 80.0 / 300.0), (250, 50.0 / 300.0), (400, 20.0 / 300.0)] {
         let share = share_above(response, longer_than_ms * 1_000_000);
+        let recorded = record.share_above(5 * MS, longer_than_ms as u32 * MS);
         // A machine that is late itself can only add some.
         assert!(
-            share > expected - 0.04 && share < expected + 0.12,
-            "{share} waited longer than {longer_than_ms} ms, expected {expected}"
+            share > expected - 0.01 && (share - recorded).abs() < 0.02,
+            "{share} waited longer than {longer_than_ms} ms, expected {expected}, recorded {recorded}"
         );
     }
     let slow = share_above(&report.service_time.buckets, 250_000_000) * 300.0;
-    assert!((0.5..2.5).contains(&slow), "service time sees {slow} slow operations");
+    assert!(
+        slow > 0.5 && (slow - record.slow(250 * MS) as f64).abs() < 0.5,
+        "service time sees {slow} slow operations"
+    );
     assert!(report.lag.unwrap().waited_for_slot >= 80, "that is the target's doing, and told as such");
 }
 
@@ -271,7 +283,7 @@ fn stages_that_fail_or_panic_fail_the_scenario_and_tear_down_still_runs() {
 
 #[test]
 fn operations_that_the_target_kept_from_being_sent_fail() {
-    // One slot, and a target that answers only by timeout: 20 ms each for a schedule of 5 ms.
+    // One slot, and a target that answers only by timeout: for so long that it holds the slot also where a machine stands still when sending is given up.
     struct Slow;
     impl Scenario for Slow {
         type State = ();
@@ -282,7 +294,7 @@ fn operations_that_the_target_kept_from_being_sent_fail() {
             "never done in time"
         }
         fn load(&self) -> Load {
-            Load::rate(200.0).max_in_flight(1).lasting(500 * MS).timeout(40 * MS)
+            Load::rate(200.0).max_in_flight(1).lasting(500 * MS).timeout(1_500 * MS)
         }
         fn objectives(&self) -> Vec<&str> {
             vec!["timeouts <= 100%"]
@@ -419,7 +431,8 @@ fn a_seed_gives_each_operation_the_same_random_numbers_again() {
 #[should_panic(expected = "needs 1000 samples")]
 fn check_panics_with_the_table() {
     let torn_down = Box::leak(Box::new(AtomicBool::new(false)));
-    check(Planted { defect: Defect::None, load: ten_users(), objectives: vec!["p99.9 < 1s"], torn_down });
+    let (defect, objectives) = (Defect::None, vec!["p99.9 < 1s"]);
+    check(Planted { defect, load: ten_users(), objectives, torn_down, record: Arc::default() });
 }
 
 #[test]

@@ -266,6 +266,10 @@ impl<G: Guard> Scenario for BudgetUnderStress<G> {
         let audited = Arc::clone(&budget);
         let auditor =
             std::thread::Builder::new().name("auditor".to_owned()).spawn(move || audited.audit())?;
+        // It looks already when the first call comes.
+        while budget.audit.snapshots.load(Ordering::Relaxed) == 0 && !auditor.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok(Spending { budget, pool: Pool::new(THREADS)?, auditor: Mutex::new(Some(auditor)) })
     }
 

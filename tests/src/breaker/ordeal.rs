@@ -240,7 +240,9 @@ impl<G: Guard> Ordeal<G> {
         let mut ended = self.trouble_ended.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(since) = *ended else { return };
         // A thread may still have a failure to record, one each: too few to open it, see `sizes`.
-        if self.breaker.state() == State::Closed && self.breaker.window().failures == 0 {
+        let is_closed = || self.breaker.state() == State::Closed;
+        // Closed before and after: the window is this closing's, not of an opening in between.
+        if is_closed() && self.breaker.window().failures == 0 && is_closed() {
             self.recovery_ms_max.fetch_max(since.elapsed().as_millis() as u64, Ordering::Relaxed);
             *ended = None;
             self.calm.fetch_add(1, Ordering::SeqCst);

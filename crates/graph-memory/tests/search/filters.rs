@@ -9,7 +9,7 @@ use steadfast_graph_memory::{
     Patch, Record, Search, Tenant, TextMode, ValueRange, View,
 };
 
-use crate::support::{Change, Dice, SetClock, change_all, ids, open, settle, small, told};
+use crate::support::{Change, Dice, SetClock, change_all, ids, open, settle, small, told, wait_for};
 
 const WORDS: [&str; 8] = ["river", "mountain", "harbour", "invoice", "e", "übung", "1999", "common"];
 const KINDS: [&str; 5] = ["", "note", "Note", "preference", "decision"];
@@ -376,8 +376,8 @@ fn filters_hold_through_sealing_merging_changing_and_reopening() {
         world.allocate(1500);
         world.check(10);
     }
-    let settled = settle(&world.tenant());
-    assert!(settled.text_segments > 0 && settled.vector_segments > 0, "{settled:?}");
+    wait_for(&world.tenant(), "segments", |seen| seen.text_segments > 0 && seen.vector_segments > 0);
+    settle(&world.tenant());
     world.check(40);
     for part in [3, 2, 5] {
         world.change(part);

@@ -26,6 +26,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) samples: &'a [SampleReport],
     /// How late the open loop's own clock was.
     pub(crate) pacer_lag: Option<&'a Latencies>,
+    /// For how long of the load the process stood still.
+    pub(crate) stood_still: Duration,
 }
 
 /// What operations tell of a load or a part of it.
@@ -247,7 +249,8 @@ fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place
     let standing = Standing::Broken {
         on_time: is_on_time(objective, place.part, bound),
         typical: is_typical(&objective.metric) && !matches!(objective.scope, Scope::Over(_)),
-        lag_explains: lag_explains(objective, number, bound, measured.pacer_lag),
+        lag_explains: lag_explains(objective, number, bound, measured.pacer_lag)
+            || standstill_explains(objective, bound, measured),
     };
     finding(Some(number), margin, standing)
 }
@@ -417,6 +420,14 @@ fn lag_explains(objective: &Objective, number: f64, bound: f64, lag: Option<&Lat
     objective.comparison.is_upper_bound() && objective.comparison.holds(number - lag, bound)
 }
 
+/// Of a load's rate, a moment in which everything stands still takes a share that may be more than there is room for: with the last operation's end the load ends.
+fn standstill_explains(objective: &Objective, bound: f64, measured: &Measured<'_>) -> bool {
+    let is_rate = objective.metric == Metric::Rate && objective.scope == Scope::Whole;
+    let whole = measured.whole;
+    let without = Part { length: whole.length.saturating_sub(measured.stood_still), ..whole };
+    is_rate && !objective.comparison.is_upper_bound() && objective.comparison.holds(without.rate(), bound)
+}
+
 fn show(objective: &Objective, measured: &Measured<'_>, number: f64) -> String {
     let dimension = match &objective.metric {
         Metric::Exactly(name) | Metric::Value(name) => {
@@ -446,6 +457,7 @@ mod tests {
         lag: Latencies,
         values: Vec<(String, Value)>,
         samples: Vec<SampleReport>,
+        stood_still: Duration,
     }
 
     impl Figures {
@@ -454,7 +466,15 @@ mod tests {
             let counts = Counts { succeeded: 80, failed: 5, timed_out: 15, panicked: 0 };
             let (mut latency, lag) = (Latencies::new(), Latencies::new());
             (1..=100).for_each(|ms| latency.record(Duration::from_millis(ms)));
-            Self { counts, issued: 100, latency, lag, values: Vec::new(), samples: Vec::new() }
+            Self {
+                counts,
+                issued: 100,
+                latency,
+                lag,
+                values: Vec::new(),
+                samples: Vec::new(),
+                stood_still: Duration::ZERO,
+            }
         }
 
         fn judge(&self, objective: &str) -> Finding {
@@ -480,6 +500,7 @@ mod tests {
                 values: &self.values,
                 errors: &[ErrorReport { kind: "refused".to_owned(), count: 4, example: String::new() }],
                 pacer_lag: Some(&self.lag),
+                stood_still: self.stood_still,
             };
             judge(&objective.parse().unwrap(), &measured)
         }
@@ -607,6 +628,20 @@ mod tests {
         assert_eq!(figures.standing("p50 < 25ms"), explained);
         assert_eq!(figures.standing("p50 < 15ms"), ON_TIME);
         assert_eq!(figures.standing("rate > 41/s"), ON_TIME);
+    }
+
+    #[test]
+    fn a_standstill_explains_a_rate_as_far_as_it_was_long() {
+        let figures = Figures { stood_still: Duration::from_millis(100), ..Figures::new() };
+        let explained = Standing::Broken { on_time: true, typical: false, lag_explains: true };
+        assert_eq!(figures.standing("rate > 42/s"), explained);
+        assert_eq!(figures.standing("rate > 43/s"), ON_TIME, "80 in 1.9 s");
+        assert_eq!(
+            figures.standing("rate in phase storm > 42/s"),
+            ON_TIME,
+            "it may have been in another one"
+        );
+        assert_eq!(figures.standing("rate < 39/s"), NOT_ON_TIME);
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub(super) fn report(plan: &Plan, seed: u64, repetition: u32, course: Course) ->
         errors: &operations.errors,
         samples: &samples,
         pacer_lag: loaded.and_then(|loaded| loaded.ran.pacer_lag.as_ref()),
+        stood_still: loaded
+            .and_then(|loaded| loaded.seen.samples.last())
+            .map_or(Duration::ZERO, |last| last.stood_still),
     };
     let findings: Vec<Finding> =
         plan.objectives.iter().map(|objective| judge(objective, &measured)).collect();
@@ -221,9 +224,9 @@ fn processors(loaded: &Loaded) -> Option<ProcessorReport> {
     sample::processors(if is_short { &loaded.before_calibration } else { first }, last)
 }
 
-/// Of all processors, the share that others and the hypervisor had.
+/// Of all processors, the share that others and the hypervisor had, or all while the process stood still.
 fn taken(processors: ProcessorReport) -> f64 {
-    (processors.others + processors.stolen).clamp(0.0, 1.0)
+    (processors.others + processors.stolen).max(processors.stood_still.unwrap_or(0.0)).clamp(0.0, 1.0)
 }
 
 /// By the samples of each. One too short for them, as a short load is, is left to what the whole load says.

@@ -198,6 +198,15 @@ fn a_starved_phase_excuses_what_is_about_that_phase() {
     // One that isn't on time.
     let wrong = Finding { phase: Some("storm".to_owned()), ..wrong() };
     assert_eq!(verdict(&starved_in("storm", &[wrong])), Verdict::Fail);
+    // What couldn't be evaluated there, since nothing ran.
+    let nothing =
+        |finding: Finding| Finding { standing: Standing::NotEvaluated("none".to_owned()), ..finding };
+    let ruling = rule(&starved_in("storm", &[nothing(late_in_storm())]));
+    let reason =
+        "p95 < 1ms: not evaluated, none, but in phase storm the hypervisor took 13% of the processors";
+    assert_eq!((ruling.verdict, ruling.reasons), (Verdict::Invalid, vec![reason.to_owned()]));
+    assert_eq!(verdict(&starved_in("calm", &[nothing(late_in_storm())])), Verdict::Fail);
+    assert_eq!(verdict(&starved_in("storm", &[nothing(late())])), Verdict::Fail);
     // The whole load's still counts, as where a phase was too short for samples.
     assert_eq!(verdict(&starved(&objectives)), Verdict::Invalid);
 }
