@@ -8,12 +8,32 @@ use std::time::Duration;
 use crate::manager::Manager;
 use crate::shared::Shared;
 
+/// The pool that a guard is of.
+enum Origin<'p, M: Manager> {
+    Borrowed(&'p Arc<Shared<M>>),
+    Owned(Arc<Shared<M>>),
+}
+
+impl<M: Manager> Deref for Origin<'_, M> {
+    type Target = Arc<Shared<M>>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Shared<M>> {
+        match self {
+            Self::Borrowed(shared) => shared,
+            Self::Owned(shared) => shared,
+        }
+    }
+}
+
 /// A resource from a [`Pool`](crate::Pool), for as long as this lives. Dropping it gives the resource back, on any thread, with or without a runtime.
+///
+/// It borrows the handle that it was asked of, so that a request counts nobody: where the pool is shared, each count would be waited for. [`Pooled::into_owned`] makes one that stands alone.
 ///
 /// What is dropped by a panic isn't pooled again: nobody knows in the middle of what it was.
 #[must_use = "dropping it gives the resource back"]
-pub struct Pooled<M: Manager> {
-    shared: Arc<Shared<M>>,
+pub struct Pooled<'p, M: Manager> {
+    shared: Origin<'p, M>,
     /// Some until it is dropped or detached.
     resource: Option<M::Resource>,
     slot: u32,
@@ -23,18 +43,30 @@ pub struct Pooled<M: Manager> {
     since: u64,
 }
 
-impl<M: Manager> Pooled<M> {
+impl<'p, M: Manager> Pooled<'p, M> {
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared<M>>, resource: M::Resource, slot: u32, suspect: bool) -> Self {
+    pub(crate) fn new(shared: &'p Arc<Shared<M>>, resource: M::Resource, slot: u32, suspect: bool) -> Self {
         #[cfg(feature = "metrics")]
         let since = if shared.config.metrics.is_some() { shared.now() } else { 0 };
         Self {
-            shared,
+            shared: Origin::Borrowed(shared),
             resource: Some(resource),
             slot,
             suspect,
             #[cfg(feature = "metrics")]
             since,
+        }
+    }
+
+    /// The same, to be kept for as long as one likes: it keeps the pool alive, as a handle does.
+    pub fn into_owned(mut self) -> Pooled<'static, M> {
+        Pooled {
+            shared: Origin::Owned(Arc::clone(&self.shared)),
+            resource: self.resource.take(),
+            slot: self.slot,
+            suspect: self.suspect,
+            #[cfg(feature = "metrics")]
+            since: self.since,
         }
     }
 
@@ -72,7 +104,7 @@ impl<M: Manager> Pooled<M> {
     }
 }
 
-impl<M: Manager> Deref for Pooled<M> {
+impl<M: Manager> Deref for Pooled<'_, M> {
     type Target = M::Resource;
 
     #[inline]
@@ -81,7 +113,7 @@ impl<M: Manager> Deref for Pooled<M> {
     }
 }
 
-impl<M: Manager> DerefMut for Pooled<M> {
+impl<M: Manager> DerefMut for Pooled<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Resource {
         self.resource.as_mut().expect("a guard has its resource until it is dropped or detached")
@@ -107,11 +139,11 @@ impl<M: Manager> Drop for Free<'_, M> {
     }
 }
 
-impl<M: Manager> Drop for Pooled<M> {
+impl<M: Manager> Drop for Pooled<'_, M> {
     #[inline]
     fn drop(&mut self) {
         let Some(resource) = self.resource.take() else { return };
-        let shared = &*self.shared;
+        let shared = &**self.shared;
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &shared.config.metrics {
             metrics.used(Duration::from_nanos(shared.now().saturating_sub(self.since)));
@@ -132,7 +164,7 @@ impl<M: Manager> Drop for Pooled<M> {
     }
 }
 
-impl<M: Manager<Resource: fmt::Debug>> fmt::Debug for Pooled<M> {
+impl<M: Manager<Resource: fmt::Debug>> fmt::Debug for Pooled<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pooled").field(&self.resource).finish()
     }

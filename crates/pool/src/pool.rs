@@ -72,7 +72,7 @@ impl<M: Manager> Pool<M> {
     /// # Cancel safety
     /// Dropped, it leaves the queue; what it was about to get goes to the next, and a dial that it caused goes on for the others. Only a resource in the middle of its check is dropped.
     #[track_caller]
-    pub fn get(&self) -> impl Future<Output = Result<Pooled<M>, GetError<M::Error>>> + Send + '_ {
+    pub fn get(&self) -> impl Future<Output = Result<Pooled<'_, M>, GetError<M::Error>>> + Send + '_ {
         self.get_timeout(self.shared.config.timeout)
     }
 
@@ -90,7 +90,7 @@ impl<M: Manager> Pool<M> {
     pub fn get_timeout(
         &self,
         timeout: Duration,
-    ) -> impl Future<Output = Result<Pooled<M>, GetError<M::Error>>> + Send + '_ {
+    ) -> impl Future<Output = Result<Pooled<'_, M>, GetError<M::Error>>> + Send + '_ {
         let at = Location::caller();
         let mut asking = Asking { shared: &self.shared, timeout: nanos(timeout), at, key: None };
         async move {
@@ -102,7 +102,7 @@ impl<M: Manager> Pool<M> {
             }
             if let Some((resource, slot)) = self.shared.slots.take_at_once(at) {
                 asking.served(None);
-                return Ok(Pooled::new(Arc::clone(&self.shared), resource, slot, false));
+                return Ok(Pooled::new(&self.shared, resource, slot, false));
             }
             match poll_fn(|context| asking.poll(context)).await? {
                 Answer { resource, check: false, wait, .. } => {
@@ -119,7 +119,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// [`GetError::Exhausted`] if nothing is idle, [`GetError::Closed`].
     #[track_caller]
-    pub fn try_get(&self) -> Result<Pooled<M>, GetError<M::Error>> {
+    pub fn try_get(&self) -> Result<Pooled<'_, M>, GetError<M::Error>> {
         self.get_idle(Location::caller(), false).map_err(|refused| {
             let counts = refused.counts;
             if counts.closed { GetError::Closed } else { GetError::Exhausted(Box::new(counts.into())) }
@@ -127,13 +127,17 @@ impl<M: Manager> Pool<M> {
     }
 
     /// The first idle resource that isn't broken.
-    fn get_idle(&self, at: &'static Location<'static>, no_time: bool) -> Result<Pooled<M>, NothingIdle<M>> {
+    fn get_idle(
+        &self,
+        at: &'static Location<'static>,
+        no_time: bool,
+    ) -> Result<Pooled<'_, M>, NothingIdle<M>> {
         let shared = &self.shared;
         let mut again = false;
         loop {
             let (resource, slot) = shared.slots.request_at_once(again, no_time, at, &|| shared.now())?;
             let mut checking = Checking { shared, end: Some(End::Error) };
-            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, slot, true);
+            let mut pooled = Pooled::new(&self.shared, resource, slot, true);
             if !shared.manager.has_broken(&mut pooled) {
                 checking.end(End::Ok);
                 pooled.trust();
@@ -212,7 +216,7 @@ impl<M: Manager> Pool<M> {
             else {
                 break;
             };
-            let mut pooled = Pooled::new(Arc::clone(&self.shared), resource, slot, true);
+            let mut pooled = Pooled::new(&self.shared, resource, slot, true);
             let now = shared.now();
             let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
             let kept = keep(&mut pooled, Idle { age: since(dates.born), idle: since(dates.used) });
@@ -297,9 +301,9 @@ struct Asking<'a, M: Manager> {
 }
 
 /// What a request was given.
-struct Answer<M: Manager> {
+struct Answer<'p, M: Manager> {
     /// With `check`, a suspect until it was checked, and the request still counts as waiting.
-    resource: Pooled<M>,
+    resource: Pooled<'p, M>,
     check: bool,
     wait: Option<Wait>,
 }
@@ -308,9 +312,9 @@ type Told<M> = GetError<<M as Manager>::Error>;
 
 type NothingIdle<M> = Box<Refused<Failure<M>>>;
 
-impl<M: Manager> Asking<'_, M> {
+impl<'p, M: Manager> Asking<'p, M> {
     #[inline]
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<'p, M>, Told<M>>> {
         let shared = self.shared;
         if self.key.is_some() {
             return self.look(context);
@@ -342,7 +346,7 @@ impl<M: Manager> Asking<'_, M> {
         }
     }
 
-    fn look(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<M>, Told<M>>> {
+    fn look(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<'p, M>, Told<M>>> {
         let Some(key) = &mut self.key else { return Poll::Pending };
         match self.shared.slots.look(key, context.waker()) {
             Looked::Waiting { keeper_missing } => {
@@ -357,12 +361,12 @@ impl<M: Manager> Asking<'_, M> {
     }
 
     #[inline]
-    fn answer(&mut self, asked: Requested<M::Resource, Failure<M>>) -> Poll<Result<Answer<M>, Told<M>>> {
+    fn answer(&mut self, asked: Requested<M::Resource, Failure<M>>) -> Poll<Result<Answer<'p, M>, Told<M>>> {
         let shared = self.shared;
         let starts = asked.dial.is_some() || asked.keeper_missing;
         Poll::Ready(match asked.taken {
             Taken::Got { value, slot, check, wait } => {
-                let resource = Pooled::new(Arc::clone(self.shared), value, slot, check);
+                let resource = Pooled::new(self.shared, value, slot, check);
                 // Without a runtime it is served all the same.
                 if starts && tokio::runtime::Handle::try_current().is_ok() {
                     let mut checking = Checking { shared, end: check.then_some(End::Error) };
@@ -389,7 +393,7 @@ impl<M: Manager> Asking<'_, M> {
     }
 
     /// Checks what was given, and waits again in the old place for something better, until the time is over.
-    async fn check(&mut self, first: Answer<M>) -> Result<Pooled<M>, Told<M>> {
+    async fn check(&mut self, first: Answer<'p, M>) -> Result<Pooled<'p, M>, Told<M>> {
         let shared = self.shared;
         let mut answer = first;
         let mut checked = Duration::ZERO;

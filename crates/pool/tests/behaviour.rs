@@ -264,7 +264,7 @@ async fn lifetimes_end_spread_over_their_last_part() {
     assert_eq!((pool.status().idle, pool.manager().open.now()), (0, 0));
 }
 
-async fn futures(pool: &Pool<Scripted>, count: usize) -> Vec<steadfast_pool::Pooled<Scripted>> {
+async fn futures(pool: &Pool<Scripted>, count: usize) -> Vec<steadfast_pool::Pooled<'_, Scripted>> {
     let mut all = Vec::new();
     for _ in 0..count {
         all.push(pool.get().await.unwrap());
@@ -494,11 +494,31 @@ fn a_pool_outlives_its_runtimes() {
             drop(held);
         });
     }
-    let held = runtime().block_on(async { pool.get().await.unwrap() });
+    let held = runtime().block_on(async { pool.get().await.unwrap().into_owned() });
     // Dropped without any runtime, seen by whoever comes next.
     std::thread::spawn(move || drop(held)).join().unwrap();
     assert!(pool.try_get().is_ok());
     assert_eq!(pool.manager().open.dials(), 1);
+}
+
+#[test]
+fn a_guard_that_stands_alone_keeps_its_pool() {
+    let pool = builder(&[], &[]).max(2).build().unwrap();
+    let open = Arc::clone(&pool.manager().open);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (kept, mut broken) = runtime.block_on(async {
+        let (first, second) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+        (first.into_owned(), second.into_owned())
+    });
+    assert_eq!(pool.status().in_use, 2);
+    drop((pool, runtime));
+    assert_eq!(open.now(), 2);
+    assert!(kept.age() < Duration::from_secs(3600) && !kept.broken);
+    broken.mark_broken();
+    drop(broken);
+    assert_eq!(open.now(), 1);
+    drop(kept);
+    assert_eq!(open.now(), 0, "the pool went with its last guard, and its idle resource with it");
 }
 
 #[test]

@@ -97,10 +97,10 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-type Answer = Result<Pooled<Scripted>, GetError<scripted::Refused>>;
+type Answer<'p> = Result<Pooled<'p, Scripted>, GetError<scripted::Refused>>;
 
 struct Asked<'a> {
-    future: Pin<Box<dyn Future<Output = Answer> + 'a>>,
+    future: Pin<Box<dyn Future<Output = Answer<'a>> + 'a>>,
     polls_left: usize,
     /// When it was first polled, and what time it has from then on.
     since: Instant,
@@ -120,7 +120,7 @@ struct Ends {
 struct Model<'a> {
     pool: &'a Pool<Scripted>,
     asked: Vec<Asked<'a>>,
-    held: Vec<Pooled<Scripted>>,
+    held: Vec<Pooled<'a, Scripted>>,
     ends: Ends,
     in_order: bool,
     closed: bool,
@@ -129,7 +129,7 @@ struct Model<'a> {
 /// How late an answer may be: tokio's timers are of a millisecond.
 const LATE: Duration = Duration::from_millis(2);
 
-impl Model<'_> {
+impl<'a> Model<'a> {
     /// Polls everything that waits, then drops what has been polled often enough.
     fn poll_all(&mut self) {
         let mut waiting = Vec::new();
@@ -170,7 +170,7 @@ impl Model<'_> {
         self.asked = waiting.into_iter().map(|(_, asked)| asked).collect();
     }
 
-    fn note(&mut self, answer: Answer) {
+    fn note(&mut self, answer: Answer<'a>) {
         match answer {
             Ok(pooled) => {
                 self.ends.ok += 1;
@@ -184,7 +184,7 @@ impl Model<'_> {
         }
     }
 
-    fn take(&mut self, which: usize) -> Option<Pooled<Scripted>> {
+    fn take(&mut self, which: usize) -> Option<Pooled<'a, Scripted>> {
         let count = self.held.len();
         (count > 0).then(|| self.held.swap_remove(which % count))
     }
