@@ -627,27 +627,36 @@ impl Account {
         }
     }
 
-    /// Settled and held, at most the limit, and the limit, in `epoch`, which is the present one. From `permille` parts of a thousand of it on they are of one moment; below that a guess
-    /// while the limit changes.
+    /// Settled and held, at most the limit, and the limit, in `epoch`, which was the present one. From `permille` parts of a thousand of it on they are of one moment; below that a guess
+    /// while the limit changes. Nothing if `epoch`'s book was given up meanwhile: how far it was used nobody knows any more.
     #[inline]
-    pub(crate) fn usage(&self, epoch: u64, permille: u64) -> (u64, u64) {
+    pub(crate) fn usage(&self, epoch: u64, permille: u64) -> Option<(u64, u64)> {
         let bounded = |(used, limit): (i64, u64)| (used.clamp(0, limit as i64) as u64, limit);
         let (used, limit) = bounded(self.used(epoch));
         // A limit and the room of another one may look like any use: one that is told, or sheds a call, is looked at again.
-        if is_used_to(used, limit, permille) { bounded(self.used_at_once(epoch)) } else { (used, limit) }
+        // So is another epoch's book, which may look like that as well.
+        if is_used_to(used, limit, permille) {
+            self.used_at_once(epoch).map(bounded)
+        } else {
+            Some((used, limit))
+        }
     }
 
-    /// As [`Self::used`], both of one moment.
+    /// As [`Self::used`], both of one moment; nothing if the book is another epoch's by now.
     #[inline(never)]
-    fn used_at_once(&self, epoch: u64) -> (i64, u64) {
+    fn used_at_once(&self, epoch: u64) -> Option<(i64, u64)> {
+        let look = || {
+            let room = self.book(epoch).room.load(Ordering::Acquire);
+            self.room_word.is_of(room, epoch).then(|| self.used(epoch))
+        };
         for _ in 0..FREE_LOOKS {
-            if let Some(used) = self.unchanged(|| self.used(epoch)) {
+            if let Some(used) = self.unchanged(look) {
                 return used;
             }
             wait_a_moment();
         }
         let _limit = lock(&self.limit);
-        self.used(epoch)
+        look()
     }
 
     /// What was settled after its epoch's book, or its bucket, was given up, in nano-units.

@@ -225,10 +225,19 @@ mod tests {
         let started = std::time::Instant::now();
         let mut before = clock.monotonic_ns();
         while started.elapsed() < Duration::from_millis(200) {
-            let (earliest, latest) = clock.monotonic_bounds_ns();
+            let bounds = clock.monotonic_bounds_ns();
             let after = clock.monotonic_ns();
             // The bounds are of a moment between the two readings.
-            assert!(earliest <= after && before <= latest, "{before}..{after} and {earliest}..{latest}");
+            assert!(bounds.0 <= after, "{before}..{after} and {bounds:?}");
+            if before > bounds.1 {
+                // Only where the machine withheld its tick for as long as the clock allows for. At the next tick they hold again.
+                assert!(before - bounds.0 >= 100_000_000, "{before} and {bounds:?}");
+                let mut next = bounds;
+                while next == bounds {
+                    next = clock.monotonic_bounds_ns();
+                }
+                assert!(before <= next.1, "{before} and {bounds:?}, and then {next:?}");
+            }
             before = after;
         }
     }

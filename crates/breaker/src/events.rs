@@ -242,7 +242,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use std::sync::{TryLockError, mpsc::channel};
 
     /// Symptom: a call that had found the throttle level waited for the log, and another one told of the block before it.
     #[test]
@@ -258,7 +258,12 @@ mod tests {
             });
             let is_news = || {
                 found.send(()).unwrap();
-                // Nobody may get past this, however long it takes.
+                let log = events.made().log.try_lock();
+                assert!(
+                    matches!(log, Err(TryLockError::WouldBlock)),
+                    "the log is another's while it is asked"
+                );
+                // Nor may it be another's from here until it is told. Nobody may get past this, however long it takes.
                 let _ = was_told.recv_timeout(Duration::from_millis(100));
                 true
             };

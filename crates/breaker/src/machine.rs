@@ -99,7 +99,7 @@ pub(crate) enum Recorded {
     Counted,
     /// Its generation is over, or the breaker is `Disabled`.
     NotCounted,
-    /// Its lease was another probe's by then.
+    /// Its lease was over, and another probe of its generation had its place by then.
     Expired,
 }
 
@@ -313,10 +313,15 @@ impl Machine {
             self.leases.release(lease);
             return Recorded::NotCounted;
         }
-        if !self.leases.finish(lease, mark) {
-            return Recorded::Expired;
-        }
-        Recorded::Counted
+        if self.leases.finish(lease, mark) { Recorded::Counted } else { self.taken_over(word) }
+    }
+
+    /// What became of a probe of `word` whose place another one has. If that is of a later generation, no lease ran out: this one's was over by itself.
+    ///
+    /// The other saw the word of its generation, and then put its lease into the slot (Release). The end that failed found that there (Acquire), or what came
+    /// after it. So a look at the word from then on sees that generation or a later one.
+    fn taken_over(&self, word: Word) -> Recorded {
+        if word == self.word() { Recorded::Expired } else { Recorded::NotCounted }
     }
 
     /// Leaves the half-open state of `word` if its probes have decided. True if somebody did.
@@ -335,13 +340,10 @@ impl Machine {
 
     /// A call ended without telling anything of the dependency: its probe goes to another.
     pub(crate) fn give_back(&self, admission: Admission) -> Recorded {
-        if admission.lease().is_none_or(|lease| self.leases.release(lease)) {
-            return Recorded::NotCounted;
+        match admission.lease() {
+            Some(lease) if !self.leases.release(lease) => self.taken_over(admission.word),
+            _ => Recorded::NotCounted,
         }
-        if admission.word != self.word() {
-            return Recorded::NotCounted;
-        }
-        Recorded::Expired
     }
 
     /// Changes the state by hand. False if it is that already.

@@ -1,13 +1,14 @@
 //! A breaker's statistics as metrics (feature `metrics`).
 //!
-//! Calls pay nothing for it: whoever exposes the metrics publishes first, and what came since the last time is added.
+//! Calls pay nothing for it: whoever exposes the metrics publishes first, and what came since the last time is added. A part that is less than it was, as successes
+//! are for a moment, adds nothing until it is more than it ever was.
 
 use std::sync::{Mutex, PoisonError};
 
 use steadfast_metrics::{Counter, Description, Family, Gauge, MetricsError, Registry};
 
 use crate::breaker::Breaker;
-use crate::stats::Stats;
+use crate::stats::{Stats, difference};
 use crate::word::State;
 
 /// The label's values, and what they count.
@@ -47,8 +48,23 @@ pub struct BreakerMetrics {
     transitions: Counter,
     state: Gauge,
     held: Gauge,
-    /// What was published, by part. Also the lock that makes one publish at a time.
-    published: Mutex<Stats>,
+    /// Also the lock that makes one publish at a time.
+    published: Mutex<Published>,
+}
+
+/// What was published, by part: the most that each has ever been.
+#[derive(Debug, Default)]
+struct Published {
+    calls: [u64; CALLS.len()],
+    money: [u64; MONEY.len()],
+    transitions: u64,
+}
+
+/// Adds to `counter` by how much `now` is more than what was published.
+fn add_new(counter: &Counter, published: &mut u64, now: u64) {
+    let new = difference(now, *published);
+    counter.add(new);
+    *published = published.wrapping_add(new);
 }
 
 impl BreakerMetrics {
@@ -76,18 +92,20 @@ impl BreakerMetrics {
     /// Adds what `breaker` counted since the last time.
     pub fn publish(&self, breaker: &Breaker) {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = breaker.stats();
-        let add = |counters: &[Counter], parts: &[Part]| {
-            for (counter, (_, part)) in counters.iter().zip(parts) {
-                counter.add(part(&now).saturating_sub(part(&published)));
+        self.add(&mut published, &breaker.stats());
+        self.state.set(number_of(breaker.state()));
+    }
+
+    fn add(&self, published: &mut Published, now: &Stats) {
+        let add_all = |counters: &[Counter], parts: &[Part], published: &mut [u64]| {
+            for ((counter, (_, part)), published) in counters.iter().zip(parts).zip(published) {
+                add_new(counter, published, part(now));
             }
         };
-        add(&self.calls, &CALLS);
-        add(&self.money, &MONEY);
-        self.transitions.add(now.transitions.saturating_sub(published.transitions));
-        self.state.set(number_of(breaker.state()));
+        add_all(&self.calls, &CALLS, &mut published.calls);
+        add_all(&self.money, &MONEY, &mut published.money);
+        add_new(&self.transitions, &mut published.transitions, now.transitions);
         self.held.set(i64::try_from(now.held_nano).unwrap_or(i64::MAX));
-        *published = now;
     }
 }
 
@@ -99,6 +117,9 @@ fn number_of(state: State) -> i64 {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::machine::Recorded;
+    use crate::outcomes::Total;
+    use crate::stats::{End, Rare};
 
     #[test]
     fn what_is_published_adds_up_to_the_statistics() {
@@ -122,5 +143,27 @@ mod tests {
             (snapshot.gauge("model_state", &[]), snapshot.counter("model_transitions_total", &[])),
             (Some(1), Some(1))
         );
+    }
+
+    /// Symptom: whenever a failure was published between its being counted and its being told as one, the counter of successes stayed one too high.
+    #[test]
+    fn a_failure_that_looked_like_a_success_for_a_moment_is_none_for_good() {
+        let registry = Registry::new();
+        let metrics = BreakerMetrics::register(&registry, "model").unwrap();
+        let (total, rare, mut published) = (Total::new(1), Rare::default(), Published::default());
+        let mut publish = || {
+            let stats = rare.snapshot(&total, 0, 0);
+            metrics.add(&mut published, &stats);
+            let calls = |end| registry.snapshot().counter("model_calls_total", &[("end", end)]).unwrap();
+            (stats.success, calls("success"), calls("failure"))
+        };
+        for round in 0..3 {
+            assert!(total.add(0, 0));
+            assert_eq!(publish(), (round + 1, round + 1, round), "it is counted");
+            rare.note(End::Failure, Recorded::Counted, false, false);
+            assert_eq!(publish(), (round, round + 1, round + 1), "it is told as what it was");
+            assert!(total.add(0, 0));
+            assert_eq!(publish(), (round + 1, round + 1, round + 1), "and this is a success");
+        }
     }
 }

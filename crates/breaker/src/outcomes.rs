@@ -91,20 +91,20 @@ impl Total {
         let Some(own) = self.own(seat) else { return self.tally_shared(all) };
         for (tally, by) in all {
             let word = &own.tallies[tally as usize];
-            // Relaxed: a number of its own, and no other thread writes it.
-            word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+            // Relaxed: no other thread writes it. Release: partner of `tallied`; whoever sees that a permit began sees that those of this thread before it ended.
+            word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Release);
         }
     }
 
     #[cold]
     fn tally_shared<const N: usize>(&self, all: [(Tally, u64); N]) {
         for (tally, by) in all {
-            // Relaxed: a number of its own.
-            self.shared().tallies[tally as usize].fetch_add(by, Ordering::Relaxed);
+            // Release: as above.
+            self.shared().tallies[tally as usize].fetch_add(by, Ordering::Release);
         }
     }
 
-    /// The sum of a tally.
+    /// The sum of a tally. Whoever has seen a part of it sees all that was counted before that part.
     pub(crate) fn tallied(&self, tally: Tally) -> u64 {
         let of_stripe = |stripe: &Stripe| stripe.tallies[tally as usize].load(Ordering::Acquire);
         self.stripes.iter().map(of_stripe).fold(0, u64::wrapping_add)

@@ -173,10 +173,10 @@ impl Payers<'_> {
             |rules| {
                 self.core.rules().correct(self.paid, self.tickets, rules, before, after);
                 let counters = &self.core.counters;
-                // What is held in sum stays as it is.
+                // What is held in sum stays as it is. In between the cost counts as held, as it does while a call settles.
                 if after >= before {
-                    self.core.tally(Tally::Actual, after - before);
                     add(&counters.overrun_nano, after - before);
+                    self.core.tally(Tally::Actual, after - before);
                 } else {
                     add(&counters.corrected_down_nano, before - after);
                 }

@@ -211,10 +211,10 @@ pub(crate) fn epoch(period: Period, moment: &Moment<'_>) -> u64 {
     period.epoch(wall_ms, monotonic_ms)
 }
 
-/// How far `account` has come in its present epoch, by two thresholds in parts of a thousand.
+/// How far `account` has come in its present `epoch`, by two thresholds in parts of a thousand. Of an epoch that has long been over nothing is told.
 #[inline]
 pub(crate) fn level_of(account: &Account, epoch: u64, alert: u64, throttle: u64) -> Level {
-    let (used, limit) = account.usage(epoch, alert);
+    let Some((used, limit)) = account.usage(epoch, alert) else { return Level::Normal };
     if is_used_to(used, limit, throttle) {
         Level::Throttle
     } else if is_used_to(used, limit, alert) {

@@ -1,4 +1,11 @@
 //! What a breaker counts of itself. Every counter only grows; totals are derived from their parts, so no snapshot contradicts itself.
+//!
+//! - One part is derived as well: successes are the outcomes that were nothing else. An outcome is counted before it is told of what kind it was, so one that
+//!   didn't go well may be told as a success for a moment; `success` is then one less in the next snapshot.
+//! - **Levels**, what is out and what is held, are what began less what ended. Both go on while they are read, so what ended is read before and after: if
+//!   it is the same, the level is one of a moment in between. Otherwise the snapshot looks again, a few times, and takes the look beside which the fewest ended,
+//!   with what had ended after it. So nothing that has ended is told as out, however long a reader sleeps; what ended beside that look may be missing
+//!   from the calls that were let through.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -40,7 +47,7 @@ impl Deref for Counters {
     }
 }
 
-/// `Relaxed` throughout: each is a number of its own.
+/// Added to with Release and read with Acquire: whoever sees a number sees what was counted before it, also on the stripes.
 #[derive(Default)]
 pub(crate) struct Rare {
     /// Of the present generation at their time, in the totals.
@@ -70,24 +77,38 @@ pub(crate) struct Rare {
 }
 
 pub(crate) fn add(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
+    // Release: partner of `get`.
+    counter.fetch_add(by, Ordering::Release);
 }
 
 /// `begun − ended` of sums that only grow and may have gone round: right as long as the difference fits. 0 where it would be negative.
-fn difference(begun: u64, ended: u64) -> u64 {
+pub(crate) fn difference(begun: u64, ended: u64) -> u64 {
     let difference = begun.wrapping_sub(ended);
     if difference > u64::MAX / 2 { 0 } else { difference }
 }
 
 fn get(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
+    counter.load(Ordering::Acquire)
+}
+
+/// Looks until levels are taken that calls ended beside.
+const LOOKS: usize = 8;
+
+/// What of the permits and of their money has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Gone {
+    permits: u64,
+    released: u64,
+    corrected_down: u64,
+    /// Gross of the corrections.
+    actual: u64,
 }
 
 /// A snapshot of a breaker's statistics. Money is in nano-units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls that ended well.
+    /// Calls that ended well. One that is just ending in another way may be among them for a moment: it leaves them when it is told as what it was.
     pub success: u64,
     /// Calls that failed.
     pub failure: u64,
@@ -134,7 +155,8 @@ pub struct Stats {
     pub released_nano: u64,
     /// By how much receipts have lowered what was settled.
     pub corrected_down_nano: u64,
-    /// What is held now: `estimated + extended + overrun − actual − corrected_down − released`.
+    /// What is held now: `estimated + extended + overrun − actual − corrected_down − released`, or 0 if so much ended while it was read that this is negative.
+    /// A cost beyond its hold counts as held for the moment until it is settled.
     pub held_nano: u64,
     /// What the refused calls were estimated at.
     pub saved_nano: u64,
@@ -147,6 +169,19 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// What began, less what is gone.
+    fn without(self, gone: Gone) -> Self {
+        let held = self.estimated_nano.wrapping_add(self.extended_nano).wrapping_add(self.overrun_nano);
+        Self {
+            outstanding: self.outstanding.saturating_sub(gone.permits),
+            actual_nano: gone.actual.saturating_sub(gone.corrected_down),
+            corrected_down_nano: gone.corrected_down,
+            released_nano: gone.released,
+            held_nano: difference(held, gone.actual.wrapping_add(gone.released)),
+            ..self
+        }
+    }
+
     /// Calls that were let through and have ended.
     pub fn ended(&self) -> u64 {
         self.success
@@ -230,14 +265,37 @@ impl Rare {
         }
     }
 
-    /// What ended is read before what began, and parts before totals: no difference is negative.
+    /// All that was counted; see the protocol at the head of this file.
     pub(crate) fn snapshot(&self, total: &Total, transitions: u64, would_open: u64) -> Stats {
+        let mut before = self.gone(total);
+        let mut stillest = (u64::MAX, Stats::default());
+        for _ in 0..LOOKS {
+            let begun = self.begun(total);
+            let after = self.gone(total);
+            let stats = Stats { transitions, would_open, ..begun.without(after) };
+            if after == before {
+                return stats;
+            }
+            let ended = after.permits.wrapping_sub(before.permits);
+            if ended < stillest.0 {
+                stillest = (ended, stats);
+            }
+            before = after;
+        }
+        stillest.1
+    }
+
+    /// A correction is read before what it corrects.
+    fn gone(&self, total: &Total) -> Gone {
+        let corrected_down = get(&self.corrected_down_nano);
+        let [permits, released, actual] =
+            [Tally::Ended, Tally::Released, Tally::Actual].map(|tally| total.tallied(tally));
+        Gone { permits, released, corrected_down, actual }
+    }
+
+    /// All but what is gone; permits that began are told as outstanding. Parts are read before totals, and how calls ended before how many began.
+    fn begun(&self, total: &Total) -> Stats {
         let (failed, panicked) = (get(&self.failed), get(&self.panicked));
-        let ended = total.tallied(Tally::Ended);
-        let released = total.tallied(Tally::Released);
-        let (actual, down) = (total.tallied(Tally::Actual), get(&self.corrected_down_nano));
-        let overrun = get(&self.overrun_nano);
-        let (estimated, extended) = (total.tallied(Tally::Reserved), get(&self.extended_nano));
         Stats {
             success: total.ever().saturating_sub(failed + panicked) + get(&self.other[0]),
             failure: failed + get(&self.other[1]),
@@ -248,7 +306,7 @@ impl Rare {
             dropped: get(&self.dropped),
             uncounted: get(&self.uncounted),
             slow: get(&self.slow),
-            outstanding: total.tallied(Tally::Acquired).saturating_sub(ended),
+            outstanding: total.tallied(Tally::Acquired),
             rejected_open: get(&self.open) + total.tallied(Tally::RejectedOpen),
             rejected_probes_busy: get(&self.probes_busy),
             rejected_forced: get(&self.forced),
@@ -256,20 +314,68 @@ impl Rare {
             rejected_shed: get(&self.shed),
             rejected_unpriced: get(&self.unpriced),
             rejected_unavailable: get(&self.unavailable),
-            estimated_nano: estimated,
-            extended_nano: extended,
-            actual_nano: actual.saturating_sub(down),
-            corrected_down_nano: down,
-            overrun_nano: overrun,
-            released_nano: released,
-            held_nano: difference(
-                estimated.wrapping_add(extended).wrapping_add(overrun),
-                actual.wrapping_add(released),
-            ),
+            estimated_nano: total.tallied(Tally::Reserved),
+            extended_nano: get(&self.extended_nano),
+            overrun_nano: get(&self.overrun_nano),
             saved_nano: get(&self.saved_nano),
             unledgered_nano: get(&self.unledgered_nano),
-            transitions,
-            would_open,
+            ..Stats::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::{Breaker, Config, Cost, Outcome, Request, Settlement};
+
+    /// Symptom: what ended was read long before what began, and calls of the time between were told as out though they had ended.
+    #[test]
+    fn what_has_ended_is_not_told_as_out() {
+        const THREADS: u64 = 3;
+        let breaker = Breaker::new(Config { stripes: 2, ..Config::default() }).unwrap();
+        let (is_over, begun) = (AtomicBool::new(false), AtomicU64::new(0));
+        let call = |number: u64| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let request = Request { cost: Cost::Nano(10), ..Request::default() };
+            let mut permit = breaker.try_acquire(&request).unwrap();
+            let receipt = (number % 3 == 2).then(|| permit.receipt(&breaker));
+            let (cost, bill) = [(2, 2), (14, 14), (4, 10)][number as usize % 3];
+            permit.settle(Outcome::Success, Settlement::Exact(cost));
+            receipt.map(|receipt| receipt.settle(bill).unwrap());
+        };
+        std::thread::scope(|threads| {
+            for _ in 0..THREADS {
+                threads.spawn(|| {
+                    let mut number = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        call(number);
+                        number += 1;
+                    }
+                });
+            }
+            // Over also if an assertion fails.
+            let _over = Over(&is_over);
+            for _ in 0..20_000 {
+                let stats = breaker.stats();
+                let (permits, held, begun) =
+                    (stats.outstanding, stats.held_nano, begun.load(Ordering::SeqCst));
+                assert!(stats.allowed() <= begun, "{} of {begun} calls were let through", stats.allowed());
+                assert!(permits <= THREADS, "{permits} permits of {THREADS} threads are out");
+                assert!(held <= THREADS * 14, "{held} are held");
+            }
+        });
+        let stats = breaker.stats();
+        assert_eq!((stats.outstanding, stats.held_nano, stats.allowed()), (0, 0, stats.success));
+    }
+
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! All shards of a registry: threads join and retire, snapshots add up.
 //!
 //! # States
-//! A shard is **joining** (its thread made it, no snapshot has seen it), **live**, or **retired**: then its records are in the **base** and it is gone.
+//! A shard is **joining** (its thread made it, nobody has admitted it yet), **live**, or **retired**: then its records are in the **base** and it is gone.
 //!
 //! # Invariants
 //! - A record is in exactly one place: one side of one shard, or the base. A retiring thread moves its records and leaves the list under the lock that
 //!   a snapshot holds from beginning to end, so a snapshot finds them once.
+//! - Of two cells, a snapshot reads the second one of every thread that had joined when it had read the first.
 //! - What a snapshot sees of a word is never older than what the one before saw: it is the same word, read later, or the base that took it over.
 //! - Joining takes a lock that is held for a few instructions only. So a thread's first record doesn't wait for a snapshot, and
 //!   none but a thread that ends does. Later records take no lock at all.
@@ -39,7 +40,8 @@ struct Settled {
 /// How many are in flight, of what was read in this order: left, entered, left again; each over all threads.
 ///
 /// Whoever leaves may do so on another thread than the one it entered on. `left` is written with release and read with acquire, so each leaving that is seen in the first
-/// reading shows its entering in the next. If nobody left in between, that is all. If somebody did, entries that were read may be of those who came after: then it is
+/// reading shows its entering in the next, also that of a thread whose first record it was: its shard had joined before, and is admitted by then ([`Shards::collect`]). If nobody left
+/// in between, that is all. If somebody did, entries that were read may be of those who came after: then it is
 /// counted against all that left, which is never more than were really in flight, and below 0 is 0.
 pub(crate) fn in_flight(left: u64, entered: u64, left_again: u64) -> i64 {
     let level = entered.wrapping_sub(left_again) as i64;
@@ -71,7 +73,7 @@ impl Shards {
     pub(crate) fn retire(&self, shard: &Arc<Shard>) {
         let (cells, histograms) = shard.written();
         let mut settled = lock(&self.settled);
-        settled.live.append(&mut lock(&self.joining));
+        settled.admit(&self.joining);
         let Some(at) = settled.live.iter().position(|live| Arc::ptr_eq(live, shard)) else { return };
         settled.live.swap_remove(at);
         for cell in cells {
@@ -101,16 +103,18 @@ impl Shards {
 
     /// Adds up these cells and these histograms over all threads.
     ///
-    /// Cells are read in the order they are asked for, each over all threads before the next.
+    /// Cells are read in the order they are asked for, each over all threads before the next. Before each, threads are admitted that joined meanwhile: a guard may go from one of them to
+    /// one that was known, and its leaving must not be read without its entering.
     pub(crate) fn collect(&self, cells: &[u32], histograms: &[(u32, Shape)]) -> Collected {
         let mut settled = lock(&self.settled);
-        settled.live.append(&mut lock(&self.joining));
-        let settled = &*settled;
         let cells = cells.iter().map(|&cell| {
+            settled.admit(&self.joining);
             let base = settled.cells.get(cell as usize).copied().unwrap_or(0);
             settled.live.iter().fold(base, |sum, shard| sum.wrapping_add(shard.read_cell(cell)))
         });
         let cells = cells.collect();
+        settled.admit(&self.joining);
+        let settled = &*settled;
         let from_base = |&(histogram, shape): &(u32, Shape)| {
             let base = settled.histograms.get(histogram as usize).and_then(Option::as_ref);
             base.cloned().unwrap_or_else(|| Tally::new(shape))
@@ -137,7 +141,7 @@ impl Shards {
     /// Bytes on the heap: of live threads, and of the base.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
         let mut settled = lock(&self.settled);
-        settled.live.append(&mut lock(&self.joining));
+        settled.admit(&self.joining);
         let live = settled.live.iter().map(|shard| shard.memory_bytes()).sum();
         let tallies = settled.histograms.iter().flatten().map(Tally::memory_bytes).sum::<usize>();
         let base = size_of_val(&*settled.cells) + size_of_val(&*settled.histograms) + tallies;
@@ -146,6 +150,11 @@ impl Shards {
 }
 
 impl Settled {
+    /// Makes the shards live that have joined until now.
+    fn admit(&mut self, joining: &Mutex<Vec<Arc<Shard>>>) {
+        self.live.append(&mut lock(joining));
+    }
+
     fn add(&mut self, cell: u32, count: u64) {
         let at = cell as usize;
         if self.cells.len() <= at {

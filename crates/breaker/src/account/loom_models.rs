@@ -170,7 +170,7 @@ fn loom_a_limit_that_changes_looks_like_no_other_level() {
             let other = Arc::clone(&account);
             let look = thread::spawn(move || other.usage(0, 750));
             account.set_limit(to, 0);
-            let (used, limit) = look.join().unwrap();
+            let (used, limit) = look.join().unwrap().unwrap();
             assert!(!is_used_to(used, limit, 750), "{used} of {limit}");
         });
     }

@@ -420,7 +420,7 @@ fn a_limit_that_moves_looks_like_no_other_level() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !over.load(Plain::Relaxed) {
-                    let (used, limit) = account.usage(0, 750);
+                    let (used, limit) = account.usage(0, 750).unwrap();
                     assert!(!is_used_to(used, limit, 750), "{used} of {limit}");
                 }
             });
@@ -432,6 +432,21 @@ fn a_limit_that_moves_looks_like_no_other_level() {
     });
 }
 
+/// Symptom: who slept for four epochs before it looked took another epoch's book for its own, and could tell of its level.
+#[test]
+fn a_book_that_was_given_up_tells_no_level() {
+    let account = Account::new(Period::Hour, 10, 10);
+    account.reserve(9, 10).unwrap();
+    account.roll_to(13);
+    assert_eq!(account.usage(10, 750), Some((9, 10)), "it is kept for those who come late");
+    account.reserve(8, 14).unwrap();
+    assert_eq!(account.usage(10, 750), None, "that is the book of 14");
+    assert_eq!(account.usage(14, 750), Some((8, 10)));
+    let sliding = Account::new(Period::Sliding(Duration::from_secs(8)), 10, 10);
+    sliding.reserve(9, 30).unwrap();
+    assert_eq!(sliding.usage(10, 750), Some((9, 10)), "it has one book, of all epochs");
+}
+
 /// Symptom: while the owner of a change slept, snapshots told the new limit with the old room.
 #[test]
 fn a_snapshot_waits_for_a_limit_that_is_half_changed() {
@@ -440,9 +455,19 @@ fn a_snapshot_waits_for_a_limit_that_is_half_changed() {
     thread::scope(|scope| {
         let limit = lock(&account.limit);
         let mut look = None;
+        let (begin, has_begun) = std::sync::mpsc::channel();
         account.change(|| {
             account.book(0).limit.store(1_000_000, Ordering::Release);
-            look = Some(scope.spawn(|| (account.standing(0), account.usage(0, 0))));
+            // One that can't wait gets nothing, however often it looks.
+            assert_eq!(account.try_standing(), None);
+            assert_eq!(account.unchanged(|| account.used(0)), None);
+            let account = &account;
+            look = Some(scope.spawn(move || {
+                begin.send(()).unwrap();
+                (account.standing(0), account.usage(0, 0))
+            }));
+            // One that can goes on waiting for the lock. A look that didn't would be over by then, unless its thread sleeps.
+            has_begun.recv().unwrap();
             thread::sleep(Duration::from_millis(50));
             assert!(!look.as_ref().is_some_and(thread::ScopedJoinHandle::is_finished));
             account.add_room(0, 1_000_000, 1000);
@@ -450,6 +475,6 @@ fn a_snapshot_waits_for_a_limit_that_is_half_changed() {
         drop(limit);
         let (standing, usage) = look.unwrap().join().unwrap();
         assert_eq!((standing.limit_nano, standing.settled_nano, standing.held_nano), (1_000_000, 0, 8));
-        assert_eq!(usage, (8, 1_000_000));
+        assert_eq!(usage, Some((8, 1_000_000)));
     });
 }

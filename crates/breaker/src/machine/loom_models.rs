@@ -172,6 +172,31 @@ fn loom_a_probe_ends_or_expires_and_never_both() {
     seen.all_of(&["ended", "expired"]);
 }
 
+/// Symptom: a probe whose generation ended beside it was told to have expired, though no lease had run out.
+#[test]
+fn loom_a_probe_of_an_ended_generation_has_not_expired() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    model(FEW, move || {
+        let told = Told::default();
+        let machine = Arc::new(opened(1, &told));
+        let late = machine.admit(|| 10, tell(&told)).unwrap();
+        let (other, other_told) = (Arc::clone(&machine), tell(&told));
+        // Its lease is good until 15 ms, and it fails at 10.
+        let end = thread::spawn(move || other.record(late, SHARED, FAILED, || 10, other_told));
+        // Meanwhile the breaker is opened until 20 ms, by hand if not by the probe; the next generation's probe needs the place.
+        machine.set(State::Open, &|| 10, &tell(&told));
+        let fresh = machine.admit(|| 20, tell(&told)).unwrap();
+        let end = end.join().unwrap();
+        assert_ne!(end, Recorded::Expired, "no lease has run out");
+        noted.note(format!("{end:?}"));
+        assert_is_path(&told);
+        assert_eq!(machine.leases.found(machine.word().generation()).live, 1, "it ended another's lease");
+        assert_eq!(machine.record(fresh, 0, Mark::SUCCESS, || 20, tell(&told)), Recorded::Counted);
+    });
+    seen.all_of(&["Counted", "NotCounted"]);
+}
+
 #[test]
 fn loom_the_last_two_probes_decide_once() {
     model(FEW, || {
