@@ -3,7 +3,7 @@
 //! - One part is derived as well: successes are the outcomes that were nothing else. An outcome is counted before it is told of what kind it was, so one that
 //!   didn't go well may be told as a success for a moment; `success` is then one less in the next snapshot.
 //! - **Levels**, what is out and what is held, are what began less what ended. Both go on while they are read, so what ended is read before and after: if
-//!   it is the same, the level is one of a moment in between. Otherwise the snapshot looks again, a few times, and takes the look beside which the fewest ended,
+//!   it is the same, what is out is what it was at a moment in between, and what is held at least the least and at most the most that it was. Otherwise the snapshot looks again, a few times, and takes the look beside which the fewest ended,
 //!   with what had ended after it. So nothing that has ended is told as out, however long a reader sleeps; what ended beside that look may be missing
 //!   from the calls that were let through.
 

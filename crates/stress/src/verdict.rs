@@ -6,7 +6,7 @@
 //!    excused. The machine is asked about the whole load, and for an objective about a phase about that one as
 //!    well. But a rate, a mean or a median that is missed by more than ten times what the machine took
 //!    explains is not. One that nothing could be measured for is FAIL, unless that was in a phase of which the machine
-//!    took the time.
+//!    took most.
 //! 4. Operations that were never issued: **FAIL** if the target held all slots, else a reason for INVALID.
 //! 5. Without a FAIL, any excused objective, any percentile of too few samples, or a run in which nothing was checked
 //!    is **INVALID**.
@@ -101,6 +101,9 @@ pub(crate) struct Ruling {
     pub(crate) warnings: Vec<String>,
 }
 
+/// So much must be taken of a phase to explain that nothing at all was measured in it.
+const MOST: f64 = 0.5;
+
 pub(crate) fn rule(evidence: &Evidence<'_>) -> Ruling {
     let mut failures = evidence.failed_stages.clone();
     let mut doubts = Vec::new();
@@ -147,7 +150,7 @@ fn judge_objective(
         Standing::Held => {}
         Standing::NotEvaluated(reason) => {
             let told = format!("{objective}: not evaluated, {reason}");
-            match starved_phase(evidence, finding) {
+            match starved_phase(evidence, finding).filter(|phase| phase.taken >= MOST) {
                 Some(phase) => {
                     doubts.push(format!("{told}, but in phase {} {}", phase.name, phase.starvation));
                 }
@@ -162,7 +165,7 @@ fn judge_objective(
             match excuse(evidence, finding, *typical).filter(|_| *on_time) {
                 Some(machine) => doubts.push(format!("{missed}, but {machine}")),
                 None if *lag_explains => {
-                    doubts.push(format!("{missed}, but the generator's own lateness explains it"));
+                    doubts.push(format!("{missed}, but the generator's own lateness, or the time in which nothing ran, explains it"));
                 }
                 None => failures.push(missed),
             }
@@ -170,8 +173,8 @@ fn judge_objective(
     }
 }
 
-/// The phase that an objective is measured in, if the process had not the machine that it needed there. Another one that it is compared with is no matter: lack of the machine in that only makes
-/// the bound easier.
+/// The phase that an objective is measured in, if the process had not the machine that it needed there. Another one that it is compared with is no matter: where something could be measured in that, lack of the
+/// machine only makes the bound easier.
 fn starved_phase<'a>(evidence: &'a Evidence<'_>, finding: &Finding) -> Option<&'a StarvedPhase> {
     evidence.starved_phases.iter().find(|phase| finding.phase.as_ref() == Some(&phase.name))
 }

@@ -116,8 +116,8 @@ impl Scenario for Echo {
         let (pid, context) = (self.target.process.id(), context.clone());
         // A thread, since commands are waited for. It ends with the marks' time certainly within the stall.
         std::thread::spawn(move || {
-            // In the middle of the load: calibration takes 0.2 s at most, or a little more on a busy machine.
-            std::thread::sleep(Duration::from_secs(2));
+            // Early in the load, so that also a late one ends within it: calibration takes 0.2 s at most, or a little more on a busy machine.
+            std::thread::sleep(Duration::from_secs(1));
             Target::signal(pid, "-STOP");
             context.mark("target stopped");
             std::thread::sleep(STALL);

@@ -115,9 +115,19 @@ pub(crate) fn judge(objective: &Objective, measured: &Measured<'_>) -> Finding {
         Ok(places) => places,
         Err(reason) => return not_evaluated(reason),
     };
-    let findings = places.into_iter().map(|place| judge_place(objective, measured, bound, place));
+    let findings: Vec<Finding> =
+        places.into_iter().map(|place| judge_place(objective, measured, bound, place)).collect();
+    let is_unsound =
+        |finding: &&Finding| matches!(finding.standing, Standing::NotEvaluated(_) | Standing::Broken { .. });
+    let unsound = findings.iter().filter(is_unsound).count();
     // Of several places the worst counts.
-    findings.max_by(badness).unwrap_or_else(|| not_evaluated("the load has no phases".to_owned()))
+    let worst = findings.into_iter().max_by(badness);
+    let mut worst = worst.unwrap_or_else(|| not_evaluated("the load has no phases".to_owned()));
+    if matches!(worst.standing, Standing::NotEvaluated(_)) && unsound > 1 {
+        // What the machine did there says nothing of the others.
+        worst.phase = None;
+    }
+    worst
 }
 
 fn judge_leak(objective: &Objective, measured: &Measured<'_>, figure: Figure, budget: f64) -> Finding {
@@ -230,7 +240,12 @@ fn judge_place(objective: &Objective, measured: &Measured<'_>, bound: f64, place
             return finding(None, None, Standing::NotEvaluated("not a number".to_owned()));
         }
         Ok(number) => number,
-        Err(reason) => return finding(None, None, Standing::NotEvaluated(reason + &at)),
+        Err(reason) => {
+            let standing = Standing::NotEvaluated(reason + &at);
+            // Only where nothing came to an end may the machine be why.
+            let phase = place.phase.filter(|_| place.part.counts.ended() == 0).map(str::to_owned);
+            return Finding { phase, ..finding(None, None, standing) };
+        }
     };
     if let Some(reason) = other_dimension(objective, measured.values) {
         return finding(Some(number), None, Standing::NotEvaluated(reason));
@@ -458,6 +473,7 @@ mod tests {
         values: Vec<(String, Value)>,
         samples: Vec<SampleReport>,
         stood_still: Duration,
+        calm_is_empty: bool,
     }
 
     impl Figures {
@@ -474,6 +490,7 @@ mod tests {
                 values: Vec::new(),
                 samples: Vec::new(),
                 stood_still: Duration::ZERO,
+                calm_is_empty: false,
             }
         }
 
@@ -486,8 +503,14 @@ mod tests {
                 latency: &self.latency,
             };
             let fewer_failed = Counts { succeeded: 84, failed: 1, ..self.counts };
+            let nothing = Latencies::new();
+            let calm = if self.calm_is_empty {
+                Part { counts: Counts::default(), issued: 0, latency: &nothing, ..whole }
+            } else {
+                Part { counts: fewer_failed, ..whole }
+            };
             let phases = [
-                PhasePart { name: "calm".to_owned(), part: Part { counts: fewer_failed, ..whole } },
+                PhasePart { name: "calm".to_owned(), part: calm },
                 PhasePart { name: "storm".to_owned(), part: whole },
             ];
             let spans = Spans::new(&[], None);
@@ -666,6 +689,26 @@ mod tests {
         assert_eq!(phase("success in each phase >= 81%"), "storm", "of each the worst");
         // Shorter than the span: judged as a whole.
         assert_eq!(figures.standing("rate over 10s >= 40/s"), Standing::Held);
+    }
+
+    #[test]
+    fn a_phase_without_operations_hides_no_other_one() {
+        let figures = Figures { calm_is_empty: true, ..Figures::new() };
+        let phase = |objective: &str| {
+            let finding = figures.judge(objective);
+            assert!(matches!(finding.standing, Standing::NotEvaluated(_)), "{finding:?}");
+            finding.phase.unwrap_or_default()
+        };
+        assert_eq!(phase("errors in each phase <= 9%"), "calm", "what the machine did there may be why");
+        assert_eq!(
+            phase("errors in each phase <= 1%"),
+            "",
+            "but not why errors are too many in the other one"
+        );
+        assert_eq!(phase("p50 in phase calm < 1s"), "calm");
+        // Operations came to an end, and none of them was timed: that is the target's doing.
+        let untimed = Figures { latency: Latencies::new(), ..Figures::new() };
+        assert_eq!(untimed.judge("p50 in phase calm < 1s").phase, None);
     }
 
     #[test]

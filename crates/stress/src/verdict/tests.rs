@@ -201,10 +201,17 @@ fn a_starved_phase_excuses_what_is_about_that_phase() {
     // What couldn't be evaluated there, since nothing ran.
     let nothing =
         |finding: Finding| Finding { standing: Standing::NotEvaluated("none".to_owned()), ..finding };
-    let ruling = rule(&starved_in("storm", &[nothing(late_in_storm())]));
+    let missing = [nothing(late_in_storm())];
+    let mostly = |taken: f64| {
+        let mut evidence = starved_in("storm", &missing);
+        evidence.starved_phases[0].taken = taken;
+        rule(&evidence)
+    };
+    let ruling = mostly(0.5);
     let reason =
         "p95 < 1ms: not evaluated, none, but in phase storm the hypervisor took 13% of the processors";
     assert_eq!((ruling.verdict, ruling.reasons), (Verdict::Invalid, vec![reason.to_owned()]));
+    assert_eq!(mostly(0.49).verdict, Verdict::Fail, "half of the time is enough for an operation");
     assert_eq!(verdict(&starved_in("calm", &[nothing(late_in_storm())])), Verdict::Fail);
     assert_eq!(verdict(&starved_in("storm", &[nothing(late())])), Verdict::Fail);
     // The whole load's still counts, as where a phase was too short for samples.
