@@ -180,8 +180,7 @@ impl Watching {
             let wake = next_sample.min(self.window_began + WINDOW);
             if now < wake {
                 thread::park_timeout(wake - now);
-                let late = Instant::now().saturating_duration_since(wake);
-                self.late += if late < LATE_MIN { Duration::ZERO } else { late };
+                self.late += lateness(wake, Instant::now());
                 continue;
             }
             if now >= next_sample {
@@ -295,6 +294,12 @@ impl Watching {
     }
 }
 
+/// How much too late a thread woke that couldn't run when it should have.
+fn lateness(due: Instant, woke: Instant) -> Duration {
+    let late = woke.saturating_duration_since(due);
+    if late < LATE_MIN { Duration::ZERO } else { late }
+}
+
 /// When the sample after one that was taken at `now` is due: at a multiple of `every` since `started`, so that lateness
 /// never adds up. Those that were missed are left out. So is one that would come less than a quarter of `every` after
 /// the last: the processors' accounting is too coarse for that.
@@ -368,6 +373,27 @@ mod tests {
             late: Duration::ZERO,
             last: Sampler::new().sample(),
         }
+    }
+
+    #[test]
+    fn a_sample_says_for_how_long_its_thread_could_not_run() {
+        let (due, ms) = (Instant::now(), Duration::from_millis);
+        assert_eq!(
+            [ms(0), ms(99), ms(100), ms(700)].map(|late| lateness(due, due + late)),
+            [ms(0), ms(0), ms(100), ms(700)]
+        );
+        assert_eq!(lateness(due + ms(500), due), ms(0), "it was woken early");
+        let mut watching = watching();
+        let stood_still = |watching: &Watching| watching.seen.samples.last().unwrap().stood_still;
+        watching.take_sample();
+        assert_eq!(stood_still(&watching), ms(0));
+        // Other tests of this process compute meanwhile, which is taken off.
+        let (hour, nearly) = (ms(3_600_000), ms(3_500_000));
+        watching.late = hour;
+        watching.take_sample();
+        assert!((nearly..=hour).contains(&stood_still(&watching)), "{:?}", stood_still(&watching));
+        watching.take_sample();
+        assert!((nearly..=hour).contains(&stood_still(&watching)), "told twice");
     }
 
     /// The gaps between the samples of a load of `length`, each taken as late as `late` says.

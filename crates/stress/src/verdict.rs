@@ -67,7 +67,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) shortfall: Option<Shortfall>,
     /// Why the process had not the machine that it needed.
     pub(crate) starvation: Option<String>,
-    /// The share of the processors that others and the hypervisor had.
+    /// The share of the processors that others and the hypervisor had, or of the time in which nothing ran.
     pub(crate) taken: f64,
     /// The phases in which the process had not the machine that it needed.
     pub(crate) starved_phases: Vec<StarvedPhase>,
@@ -81,7 +81,7 @@ pub(crate) struct StarvedPhase {
     pub(crate) name: String,
     /// Why.
     pub(crate) starvation: String,
-    /// The share of the processors that others and the hypervisor had in it.
+    /// The share of the processors that others and the hypervisor had in it, or of the time in which nothing ran.
     pub(crate) taken: f64,
 }
 
