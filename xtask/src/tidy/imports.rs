@@ -3,6 +3,9 @@
 use super::{Finding, Package, Tree};
 use crate::manifest::Dependency;
 
+/// What the tests of any package may use.
+const TESTKIT: &str = "steadfast-testkit";
+
 /// What one package may take from the workspace.
 struct Rule {
     package: &'static str,
@@ -62,6 +65,7 @@ const RULES: &[Rule] = &[
             &[],
         ),
     },
+    Rule { package: "steadfast-testkit", may_use: Only(&[], &[]) },
     Rule { package: "steadfast-stress", may_use: Only(&["steadfast-metrics"], &[]) },
     Rule { package: "steadfast-peers", may_use: Everything },
     Rule { package: "steadfast-suites", may_use: Everything },
@@ -107,7 +111,11 @@ fn refusal(rule: &Rule, dependency: &Dependency, of_the_workspace: bool) -> Opti
     }
     let Only(always, optional) = rule.may_use else { return None };
     // Among the development dependencies a package names itself to have a feature on in its own tests.
-    if name == package || always.contains(&name) || (optional.contains(&name) && dependency.optional) {
+    if name == package
+        || name == TESTKIT
+        || always.contains(&name)
+        || (optional.contains(&name) && dependency.optional)
+    {
         None
     } else if optional.contains(&name) {
         Some(format!("{package} may use {name} only as an optional dependency"))
