@@ -16,6 +16,7 @@ use steadfast_text_index::{Analyzer, Document, Language};
 use steadfast_vector_index::{Metric, PreparedVector};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::log::Rejected;
 use crate::value::{Request, fold, index_document, prepare_vector};
 
 /// A command, ready to be applied.
@@ -102,6 +103,15 @@ pub(crate) enum Undecodable {
     Damaged(String),
     /// Another build wrote them.
     Unsupported(String),
+}
+
+impl From<Undecodable> for Rejected {
+    fn from(undecodable: Undecodable) -> Self {
+        match undecodable {
+            Undecodable::Damaged(detail) => Self::Damaged(detail),
+            Undecodable::Unsupported(detail) => Self::Unsupported(detail),
+        }
+    }
 }
 
 /// A command with its bytes for the log.
@@ -575,7 +585,10 @@ mod tests {
         let memory = GraphMemory::open_blocking(dir.path(), Config::default()).unwrap();
         memory.tenant("acme").unwrap().allocate_blocking(Allocate::new("text")).unwrap();
         memory.close_blocking().unwrap();
-        let refused = FileLog::open(dir.path(), &Config::default(), &mut |_, _| creating(0, 9).map(drop));
+        let refused = FileLog::open(dir.path(), &Config::default(), &mut |_, _| {
+            creating(0, 9)?;
+            Ok(())
+        });
         match refused.map(drop) {
             Err(OpenError::Unsupported { seq, detail, .. }) => {
                 assert_eq!((seq.get(), detail.contains("language 9")), (0, true), "{detail}");

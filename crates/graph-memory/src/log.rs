@@ -45,6 +45,15 @@ impl AppendError {
     }
 }
 
+/// Why the commands of a batch, whose bytes are right, are refused by whoever replays them. The log knows bytes only.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// No version writes such commands.
+    Damaged(String),
+    /// Another version or another build wrote them.
+    Unsupported(String),
+}
+
 /// Where a committer puts its commands.
 ///
 /// A log has three duties: to append a batch durably, to be read from a sequence number on, and to forget what a

@@ -21,8 +21,7 @@ use super::format::{
     SegmentHeader, check_batch, commands, looks_torn, zeros_from,
 };
 use super::segments::{Layout, Prepared, Segments};
-use super::store_file;
-use crate::command::Undecodable;
+use super::{Rejected, store_file};
 use crate::config::{Config, Progress};
 use crate::error::OpenError;
 use crate::fs::{File, FileSystem};
@@ -59,7 +58,7 @@ pub struct TornTail {
 }
 
 /// Gets each batch of commands in order.
-pub(crate) type Visit<'a> = dyn FnMut(&BatchHeader, &[&[u8]]) -> Result<(), Undecodable> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(&BatchHeader, &[&[u8]]) -> Result<(), Rejected> + 'a;
 
 impl FileLog {
     /// Opens the log of the store in `dir`, replays it into `visit`, and marks it as opened.
@@ -324,8 +323,8 @@ impl<'a> Reader<'a> {
                 .ok_or_else(|| self.damaged(number, offset, "the commands' lengths don't fit the batch"))?;
             if !commands.is_empty() {
                 visit(&header, &commands).map_err(|error| match error {
-                    Undecodable::Damaged(detail) => self.damaged(number, offset, detail),
-                    Undecodable::Unsupported(detail) => OpenError::Unsupported {
+                    Rejected::Damaged(detail) => self.damaged(number, offset, detail),
+                    Rejected::Unsupported(detail) => OpenError::Unsupported {
                         file: self.layout.path(number),
                         offset: offset as u64,
                         seq: Seq::new(self.position.last_seq),
