@@ -1,24 +1,34 @@
 //! `cargo xtask loom`: runs the models under loom, which tries every interleaving that matters.
 //!
-//! The cfg `steadfast_loom` changes how every crate below is compiled, so the models have a target folder of their own.
+//! The cfg `steadfast_loom` is given to the workspace's packages only: cargo calls this program in the compiler's place
+//! for them (`RUSTC_WORKSPACE_WRAPPER`), and it adds the cfg. Cargo asks the wrapped compiler also which cfgs are set,
+//! so `[target.'cfg(steadfast_loom)'.dependencies]` works. Other people's packages don't know the cfg, and are the
+//! same build as for `stress`: both use the target folder's release profile.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
 use crate::process;
+use crate::test_binaries;
 use crate::test_output::TestOutput;
 use crate::workspace::Workspace;
 
 /// What swaps a modelled core's atomics, locks and threads for loom's; see the lints in the workspace's manifest.
-const CFG: &str = "--cfg steadfast_loom";
+const CFG: &str = "steadfast_loom";
+/// Set where this program stands in the compiler's place.
+const WRAPPER: &str = "STEADFAST_LOOM_WRAPPER";
 
 /// Runs the models of the crate named, or of each crate that has some.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     let modelled = modelled_crates(workspace)?;
     let chosen = choose(arguments, &modelled).map_err(Failure::Usage)?;
-    let workspace = workspace.building_into(workspace.target().join("loom"));
-    for name in chosen {
-        run_models(&workspace, &name)?;
+    // One build for all: what they share is built once, and with the features that all of them together ask for.
+    let mut options = vec!["--release".to_owned(), "--lib".to_owned()];
+    options.extend(chosen.iter().flat_map(|name| ["--package".to_owned(), format!("steadfast-{name}")]));
+    for binary in test_binaries::build_with(workspace, &options, set_cfg)? {
+        process::announce(&format!("\nmodels of {}", binary.name));
+        run_models(&binary.name, binary.command().arg("loom").stdin(Stdio::null()))?;
     }
     Ok(())
 }
@@ -33,10 +43,24 @@ pub(crate) fn modelled_crates(workspace: &Workspace) -> Result<Vec<String>, Stri
     Ok(names)
 }
 
-/// Makes `cargo` compile for loom, whatever other flags are set.
-pub(crate) fn set_cfg(cargo: &mut Command) {
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    cargo.env("RUSTFLAGS", format!("{flags} {CFG}").trim());
+/// Makes `cargo` compile the workspace's packages for loom.
+pub(crate) fn set_cfg(cargo: &mut Command) -> Result<(), String> {
+    let own =
+        std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", own).env(WRAPPER, "1");
+    Ok(())
+}
+
+/// The compiler with the cfg, if cargo called this program in the compiler's place.
+pub(crate) fn wrapped_compiler() -> Option<Command> {
+    std::env::var_os(WRAPPER)?;
+    compiler(std::env::args_os().skip(1))
+}
+
+fn compiler(mut arguments: impl Iterator<Item = OsString>) -> Option<Command> {
+    let mut command = Command::new(arguments.next()?);
+    command.args(arguments).args(["--cfg", CFG]);
+    Some(command)
 }
 
 fn choose(arguments: &[String], modelled: &[String]) -> Result<Vec<String>, String> {
@@ -53,20 +77,15 @@ fn choose(arguments: &[String], modelled: &[String]) -> Result<Vec<String>, Stri
     }
 }
 
-fn run_models(workspace: &Workspace, name: &str) -> Result<(), Failure> {
-    let package = format!("steadfast-{name}");
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--release", "--package", &package, "--lib", "loom"]);
-    set_cfg(&mut cargo);
-    cargo.stdin(Stdio::null());
-    let (code, output) = process::run_and_keep_output(&mut cargo)?;
+fn run_models(name: &str, binary: &mut Command) -> Result<(), Failure> {
+    let (code, output) = process::run_and_keep_output(binary)?;
     if code != 0 {
         return Err(Failure::Exit(code));
     }
     if TestOutput::parse(&output).ran == 0 {
         let hint =
             "a model is a unit test with `loom` in its path, under `#[cfg(all(test, steadfast_loom))]`";
-        return Err(Failure::Failed(format!("{package} ran no loom model; {hint}")));
+        return Err(Failure::Failed(format!("{name} ran no loom model; {hint}")));
     }
     Ok(())
 }
@@ -92,5 +111,13 @@ mod tests {
         let refusal = choose(&strings(&["stress"]), &strings(&["breaker"])).unwrap_err();
         assert!(refusal.contains("crates with loom models: breaker"), "{refusal}");
         assert!(choose(&[], &[]).is_err());
+    }
+
+    #[test]
+    fn the_cfg_is_added_to_whatever_cargo_asks_of_the_compiler() {
+        let asked = ["rustc", "--crate-name", "pool", "src/lib.rs"].map(OsString::from);
+        let command = compiler(asked.into_iter()).unwrap();
+        assert_eq!(process::describe(&command), "rustc --crate-name pool src/lib.rs --cfg steadfast_loom");
+        assert!(compiler(std::iter::empty()).is_none());
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod cargo_messages;
 mod ci;
 mod failure;
 mod loom;
@@ -17,11 +18,13 @@ mod manifest;
 mod markdown;
 mod near;
 mod process;
+mod repeat;
 mod rust_text;
 mod sabotage;
 mod stress;
 mod table;
 mod test;
+mod test_binaries;
 mod test_output;
 mod tidy;
 mod workspace;
@@ -43,8 +46,9 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "test",
-        arguments: "[filter…]",
-        about: "unit, integration and doc tests of the default members; a first word with '-' passes all to cargo test",
+        arguments: "[--repeat n [--seconds-max s]] [filter…]",
+        about: "unit, integration and doc tests of the default members; a first word with '-' passes all to cargo test; \
+                --repeat runs each quick test binary n times, half of them beside busy loops",
         run: test::run,
     },
     Command {
@@ -81,8 +85,15 @@ const COMMANDS: &[Command] = &[
 ];
 
 fn main() -> ExitCode {
+    if let Some(mut compiler) = loom::wrapped_compiler() {
+        return exit_code(process::replace_by(&mut compiler));
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match dispatch(&arguments) {
+    exit_code(dispatch(&arguments))
+}
+
+fn exit_code(ended: Result<(), Failure>) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {

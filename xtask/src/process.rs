@@ -27,6 +27,17 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
+/// Becomes `command`: on Unix in this very process, elsewhere as a child whose exit code becomes ours.
+pub(crate) fn replace_by(command: &mut Command) -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        let error = std::os::unix::process::CommandExt::exec(command);
+        Err(cannot_run(command, &error).into())
+    }
+    #[cfg(not(unix))]
+    run(command)
+}
+
 /// Runs `command` to its end and tells its exit code.
 pub(crate) fn run_for_code(command: &mut Command) -> Result<u8, String> {
     let status = command.status().map_err(|error| cannot_run(command, &error))?;
@@ -47,6 +58,15 @@ pub(crate) fn run_and_keep_output(command: &mut Command) -> Result<(u8, String),
     }
     let status = child.wait().map_err(|error| cannot_run(command, &error))?;
     Ok((exit_code(status), kept))
+}
+
+/// Runs `command` to its end, keeping what it prints on standard output without showing it.
+pub(crate) fn run_for_output(command: &mut Command) -> Result<String, Failure> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_run(command, &error))?;
+    match exit_code(output.status) {
+        0 => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        code => Err(Failure::Exit(code)),
+    }
 }
 
 /// Runs `command` with its output in the files `stdout` and `stderr`, for at most `limit`.

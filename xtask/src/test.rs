@@ -3,11 +3,15 @@
 use std::process::Stdio;
 
 use crate::failure::Failure;
-use crate::process;
 use crate::workspace::Workspace;
+use crate::{process, repeat};
 
-/// Words are filters, several of them an "or". If the first begins with `-`, all are for `cargo test` as they stand.
+/// With `--repeat`, see [`repeat`]. Otherwise words are filters, several of them an "or". If the first begins with `-`,
+/// all are for `cargo test` as they stand.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    if let Some(request) = repeat::parse(arguments).map_err(Failure::Usage)? {
+        return repeat::run(workspace, &request);
+    }
     process::run(workspace.cargo().args(cargo_arguments(arguments)).stdin(Stdio::null()))
 }
 

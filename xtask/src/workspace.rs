@@ -39,11 +39,6 @@ impl Workspace {
         Self { root, target: Some(target) }
     }
 
-    /// The same workspace, built into another folder, for flags that must not disturb the usual one.
-    pub(crate) fn building_into(&self, target: PathBuf) -> Self {
-        Self::at(self.root.clone(), target)
-    }
-
     /// Where build results and other things that can be made again belong.
     pub(crate) fn target(&self) -> PathBuf {
         self.target.clone().unwrap_or_else(|| self.root.join("target"))

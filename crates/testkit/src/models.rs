@@ -59,3 +59,45 @@ impl<T> Clone for Seen<T> {
         Self { outcomes: Arc::clone(&self.outcomes) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use loom::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Two threads that read and then write lose an update in some interleavings, and in others they don't.
+    fn two_increments(seen: Seen<u32>) -> impl Fn() + Sync + Send + 'static {
+        move || {
+            let counter = loom::sync::Arc::new(AtomicU32::new(0));
+            let increment = |counter: &AtomicU32| {
+                let before = counter.load(Ordering::SeqCst);
+                counter.store(before + 1, Ordering::SeqCst);
+            };
+            let other = loom::thread::spawn({
+                let counter = loom::sync::Arc::clone(&counter);
+                move || increment(&counter)
+            });
+            increment(&counter);
+            other.join().unwrap();
+            seen.note(counter.load(Ordering::SeqCst));
+        }
+    }
+
+    #[test]
+    fn loom_reaches_a_lost_update_and_a_kept_one() {
+        for preemptions in [None, Some(1)] {
+            let seen = Seen::new();
+            check(preemptions, two_increments(seen.clone()));
+            seen.assert_all([1_u32, 2]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "never reached: 3")]
+    fn loom_names_an_outcome_that_no_interleaving_reached() {
+        let seen = Seen::new();
+        check(None, two_increments(seen.clone()));
+        seen.assert_all([1_u32, 3]);
+    }
+}

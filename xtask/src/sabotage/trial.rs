@@ -21,10 +21,8 @@ pub(super) struct Bench {
     clean: PathBuf,
     /// The files of the tree.
     files: Vec<String>,
-    /// A second copy, where bugs are planted, built for the usual tests.
+    /// A second copy, where bugs are planted.
     copy: Workspace,
-    /// The same copy, built for loom.
-    for_loom: Workspace,
     logs: PathBuf,
     limit: Duration,
 }
@@ -84,8 +82,7 @@ impl Bench {
         // Git compares the ceiling with the real path.
         let tree = tree.canonicalize().map_err(|error| format!("cannot find {}: {error}", tree.display()))?;
         let copy = Workspace::at(tree, place.join("target"));
-        let for_loom = copy.building_into(place.join("loom"));
-        Ok(Self { clean, files, copy, for_loom, logs, limit })
+        Ok(Self { clean, files, copy, logs, limit })
     }
 
     /// On the clean copy the test must run and pass, `times` times.
@@ -157,7 +154,7 @@ impl Bench {
     /// Builds what the detection runs; for stress it tells the binary.
     fn build(&self, detection: &Detection, log: &str) -> Result<Option<PathBuf>, String> {
         let (mut command, is_stress) = match &detection.by {
-            Detector::Test(arguments) => (self.test_command(detection, &["--no-run"], arguments), false),
+            Detector::Test(arguments) => (self.test_command(detection, &["--no-run"], arguments)?, false),
             Detector::Stress(_) => (stress::build_command(&self.copy), true),
         };
         let (stdout, stderr) = self.log_paths(log);
@@ -175,7 +172,7 @@ impl Bench {
     ) -> Result<Observed, String> {
         let (stdout, stderr) = self.log_paths(log);
         let mut command = match (&detection.by, executable) {
-            (Detector::Test(arguments), _) => self.test_command(detection, &[], arguments),
+            (Detector::Test(arguments), _) => self.test_command(detection, &[], arguments)?,
             (Detector::Stress(arguments), Some(executable)) => {
                 let mut command = stress::command(executable, arguments);
                 command.current_dir(&self.copy.root);
@@ -192,17 +189,22 @@ impl Bench {
         })
     }
 
-    fn test_command(&self, detection: &Detection, options: &[&str], arguments: &[String]) -> Command {
-        let mut cargo = if detection.loom { self.for_loom.cargo() } else { self.copy.cargo() };
+    fn test_command(
+        &self,
+        detection: &Detection,
+        options: &[&str],
+        arguments: &[String],
+    ) -> Result<Command, String> {
+        let mut cargo = self.copy.cargo();
         if detection.loom {
-            loom::set_cfg(&mut cargo);
+            loom::set_cfg(&mut cargo)?;
         }
         cargo.arg("test").args(options);
         if detection.release {
             cargo.arg("--release");
         }
         cargo.args(arguments);
-        cargo
+        Ok(cargo)
     }
 
     fn log_says(&self, name: &str, says: &str) -> bool {
@@ -271,7 +273,7 @@ mod tests {
         let workspace = Workspace::at("nowhere".into(), "nowhere".into());
         let (clean, logs) = (workspace.root.clone(), workspace.root.clone());
         let limit = Duration::from_secs(9);
-        Bench { clean, files: Vec::new(), copy: workspace.clone(), for_loom: workspace, logs, limit }
+        Bench { clean, files: Vec::new(), copy: workspace, logs, limit }
     }
 
     fn bug(hang_is_caught: bool) -> Bug {
