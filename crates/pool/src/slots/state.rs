@@ -349,13 +349,21 @@ impl<T, F: Clone> State<T, F> {
         all
     }
 
+    /// Whether a back-off delays the next dial. A dial that is due and hasn't begun counts as delayed:
+    /// the keeper's timers have a resolution of 1 ms, so it may see the end of a back-off and a
+    /// request's deadline at the same time.
+    fn backs_off(&self, now: Nanos) -> bool {
+        let has_room = self.connecting == 0 && self.size < self.rules.max;
+        self.dials.failing && has_room && (self.wants_dial() || now < self.dials.retry_at)
+    }
+
     pub(super) fn expired(&self, now: Nanos, holders: &[Held], position: usize, wait: &Wait) -> Expired<F> {
         Expired {
             waited: now.saturating_sub(wait.since),
             dialling: self.dial_clock(now).saturating_sub(wait.dial_mark),
             position,
             dials: self.connecting,
-            backing_off: self.dials.failing && self.connecting == 0 && now < self.dials.retry_at,
+            backing_off: self.backs_off(now),
             last_failure: self.dials.last_failure.clone(),
             holders: holders.to_vec(),
             counts: self.counts(),
