@@ -34,3 +34,8 @@ pub use maintain::{Build, Built};
 pub use prepared::PreparedVector;
 pub use scan::Hit;
 pub use verify::Report;
+
+/// Runs the example of the crate's README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
