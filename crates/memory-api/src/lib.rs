@@ -34,3 +34,8 @@ pub use ids::{Id, RequestId, Seq, Version};
 pub use limits::Limits;
 pub use memory::Memory;
 pub use requests::{Allocate, Delete, OnSlug, Patch, Search, TextMode};
+
+/// Compiles the example of the crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
