@@ -27,7 +27,7 @@ pub(crate) struct Store {
     pub(crate) tenant: Tenant,
     runtime: Runtime,
     /// Behind the store: it goes when that is closed.
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Store {
@@ -41,7 +41,20 @@ impl Store {
             .enable_time()
             .build()
             .expect("a runtime");
-        Self { memory, tenant, runtime, _dir: dir }
+        Self { memory, tenant, runtime, dir }
+    }
+
+    /// Closes the store, opens it again and closes it; returns how long the opening took, which replays the whole log.
+    pub(crate) fn reopen(self) -> Duration {
+        let Self { memory, tenant, runtime, dir } = self;
+        memory.close_blocking().expect("closed");
+        // The old state makes room first.
+        drop((memory, tenant, runtime));
+        let began = Instant::now();
+        let memory = GraphMemory::open_blocking(dir.path(), Config::default()).expect("a store");
+        let took = began.elapsed();
+        memory.close_blocking().expect("closed");
+        took
     }
 
     /// Allocates the first `count` memories and waits until the indexes have been built.

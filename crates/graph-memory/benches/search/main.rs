@@ -4,8 +4,8 @@
 //! clustered vectors of 128 dimensions; queries for the top 10, by two words of mixed frequency (any of them), by vector, and by both.
 //! All through the crate's public interface, records and all; matches aren't counted.
 //!
-//! - **By size**: one thread, nothing else going on; with the bytes that the process has grown by. Each size runs in a process of its own, so
-//!   that its memory is its own.
+//! - **By size**: one thread, nothing else going on; with the bytes that the process has grown by, the time to load the memories, and the time to
+//!   open the store again, which replays its log. Each size runs in a process of its own, so that its memory is its own.
 //! - **Filters**: with a filter that one memory in a hundred passes, by what drives it.
 //! - **Beside writes**: first how many writes a second 256 callers get acknowledged; then searches at a steady pace, in turn at rest
 //!   and while half as many writes are sent at a constant rate. Since each round adds memories, a round's ratio is to the mean of the
@@ -104,7 +104,7 @@ fn main() {
     println!("top 10, {} rounds, in {}\n", arguments.rounds, arguments.dir.display());
     println!("by size: µs a search on one thread, median of the rounds (range)");
     println!(
-        "memories |            words p50 |                  p99 |           vector p50 |                  p99 |             both p50 |                  p99 | bytes a memory | load s"
+        "memories |            words p50 |                  p99 |           vector p50 |                  p99 |             both p50 |                  p99 | bytes a memory | load s | open s"
     );
     for &size in &arguments.sizes {
         run_alone(&arguments, size);
@@ -155,8 +155,8 @@ fn print_size(arguments: &Arguments, size: usize) {
         let told = if percentile.is_empty() { "–".to_owned() } else { summary(percentile, 0) };
         print!(" | {told:>20}");
     }
-    println!(" | {bytes:>14} | {:>6.1}", took.as_secs_f64());
-    store.memory.close_blocking().expect("closed");
+    let opened = store.reopen();
+    println!(" | {bytes:>14} | {:>6.1} | {:>6.2}", took.as_secs_f64(), opened.as_secs_f64());
 }
 
 /// Searches with a filter that one memory in a hundred passes, by what drives it.
