@@ -6,6 +6,9 @@
 use std::marker::PhantomData;
 use std::ptr;
 
+#[cfg(not(steadfast_loom))]
+use crossbeam_utils::CachePadded;
+
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 /// Nothing, or a `T` on the heap.
@@ -67,11 +70,16 @@ impl<T> Drop for Lazy<T> {
     }
 }
 
-/// As many words on lines of their own, so that no two threads write to one (two lines, as processors fetch them in pairs).
-#[cfg_attr(not(steadfast_loom), repr(align(128)))]
-#[expect(dead_code, reason = "its words are reached through pointers")]
-struct Line([AtomicU64; LINE_WORDS]);
-const LINE_WORDS: usize = if cfg!(steadfast_loom) { 1 } else { 16 };
+/// As many words as fill a padded line, so that no two threads write to the same one. Without padding in
+/// models, whose words are larger.
+#[cfg(not(steadfast_loom))]
+type Line = CachePadded<[AtomicU64; LINE_WORDS]>;
+#[cfg(not(steadfast_loom))]
+const LINE_WORDS: usize = size_of::<CachePadded<u64>>() / size_of::<u64>();
+#[cfg(steadfast_loom)]
+type Line = [AtomicU64; LINE_WORDS];
+#[cfg(steadfast_loom)]
+const LINE_WORDS: usize = 1;
 
 /// Words that are made when they are first needed, at 0. How many there are, and from which of them on they are counted (their **origin**), is for its owner to know: so the address is all that is loaded.
 pub(crate) struct LazyCells {
@@ -121,7 +129,7 @@ impl LazyCells {
         if self.is_made() {
             return;
         }
-        let line = |_| Line(std::array::from_fn(|_| AtomicU64::new(0)));
+        let line = |_| Line::from(std::array::from_fn(|_| AtomicU64::new(0)));
         let lines: Box<[Line]> = (0..count.div_ceil(LINE_WORDS)).map(line).collect();
         // Lines have no gaps between their words, nor between each other.
         const { assert!(size_of::<Line>() == LINE_WORDS * size_of::<AtomicU64>()) };
@@ -183,7 +191,7 @@ mod tests {
             // SAFETY: word 0 of 20.
             let first = unsafe { cells.cell(-3) }.unwrap();
             first.store(first.load(Ordering::Relaxed) + 7, Ordering::Relaxed);
-            assert!(std::ptr::from_ref(first).addr().is_multiple_of(128));
+            assert!(std::ptr::from_ref(first).addr().is_multiple_of(align_of::<CachePadded<u64>>()));
         }
         // SAFETY: word 19 of 20.
         unsafe { cells.cell(16) }.unwrap().store(9, Ordering::Relaxed);
@@ -191,7 +199,7 @@ mod tests {
         let all: Vec<u64> =
             unsafe { cells.get(20, 3) }.unwrap().iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
         assert_eq!((all.len(), all[0], all[19], all.iter().sum::<u64>()), (20, 14, 9, 23));
-        assert_eq!(LazyCells::memory_bytes(20), 256);
+        assert_eq!(LazyCells::memory_bytes(20), 160_usize.next_multiple_of(size_of::<Line>()));
         // SAFETY: made with these numbers.
         unsafe { cells.free(20, 3) };
         assert!(!cells.is_made());

@@ -22,6 +22,8 @@
 
 use std::ptr;
 
+use crossbeam_utils::CachePadded;
+
 use crate::lazy::{Lazy, LazyCells};
 use crate::shape::{PAGES_MAX, Shape};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, load_own};
@@ -38,15 +40,15 @@ pub(crate) const HISTOGRAMS_MAX: usize = HISTOGRAM_PAGES * PAGE_HISTOGRAMS;
 /// How often a side is read before a writer counts as stuck in the middle of a record.
 const READS_MAX: usize = if cfg!(steadfast_loom) { 2 } else { 16 };
 
-/// Of counters. Begins on a line of its own (two, as processors fetch lines in pairs), so that no two threads write to one.
-#[repr(align(128))]
-struct CellPage([Cell; PAGE_CELLS]);
+/// Counters of one thread, padded so that no two threads write to the same cache line.
+type CellPage = CachePadded<Cells>;
+struct Cells([Cell; PAGE_CELLS]);
 struct HistogramPage([Lazy<HistogramShard>; PAGE_HISTOGRAMS]);
 
 /// What one thread recorded.
-#[repr(align(128))]
 pub(crate) struct Shard {
-    cells: [Lazy<CellPage>; CELL_PAGES],
+    // Padded: with this field the whole shard begins on a cache line of its own.
+    cells: CachePadded<[Lazy<CellPage>; CELL_PAGES]>,
     histograms: [Lazy<HistogramPage>; HISTOGRAM_PAGES],
 }
 
@@ -72,7 +74,7 @@ impl Cell {
 impl Shard {
     pub(crate) fn new() -> Self {
         Self {
-            cells: std::array::from_fn(|_| Lazy::empty()),
+            cells: CachePadded::new(std::array::from_fn(|_| Lazy::empty())),
             histograms: std::array::from_fn(|_| Lazy::empty()),
         }
     }
@@ -81,7 +83,7 @@ impl Shard {
     pub(crate) fn cell(&self, cell: u32) -> &Cell {
         let at = cell as usize;
         let page = self.cells[at / PAGE_CELLS]
-            .get_or_make(|| CellPage(std::array::from_fn(|_| Cell(AtomicU64::new(0)))));
+            .get_or_make(|| CellPage::new(Cells(std::array::from_fn(|_| Cell(AtomicU64::new(0))))));
         &page.0[at % PAGE_CELLS]
     }
 
@@ -139,15 +141,13 @@ impl Shard {
 }
 
 /// One thread's part of one histogram.
-#[repr(align(128))]
 pub(crate) struct HistogramShard {
     /// The side that records go to. Null until the first record: an address in here is known only once this has its place.
     active: AtomicPtr<Side>,
     shape: Shape,
-    sides: [Side; 2],
+    sides: [CachePadded<Side>; 2],
 }
 
-#[repr(align(128))]
 struct Side {
     begun: AtomicU64,
     sum: AtomicU64,
@@ -160,7 +160,11 @@ struct Side {
 
 impl HistogramShard {
     fn new(shape: Shape) -> Self {
-        Self { active: AtomicPtr::new(ptr::null_mut()), shape, sides: [Side::new(), Side::new()] }
+        Self {
+            active: AtomicPtr::new(ptr::null_mut()),
+            shape,
+            sides: [(); 2].map(|()| CachePadded::new(Side::new())),
+        }
     }
 
     /// Records a value; only the shard's own thread may.
@@ -229,7 +233,7 @@ impl HistogramShard {
     }
 
     fn at(&self, side: usize) -> *mut Side {
-        (&raw const self.sides[side]).cast_mut()
+        ptr::from_ref::<Side>(&self.sides[side]).cast_mut()
     }
 
     fn memory_bytes(&self) -> usize {

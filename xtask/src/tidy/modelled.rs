@@ -7,6 +7,8 @@ use crate::rust_text::{code_only, find_word, is_identifier};
 
 /// Crates whose atomics and locks loom can't follow.
 const UNSEEN: [&str; 4] = ["dashmap", "arc_swap", "crossbeam", "tokio"];
+/// The one name of theirs that a core may use: it only pads.
+const PADDING: &str = "crossbeam_utils::CachePadded";
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     tree.rust_files().filter(|file| has_shim(tree, file)).flat_map(check_file).collect()
@@ -30,12 +32,24 @@ fn check_file(file: &SourceFile) -> Vec<Finding> {
             let message = "a modelled core takes its atomics from `crate::sync`, where loom sees them";
             findings.push(Finding::new(&file.path, index + 1, message));
         }
-        for unseen in UNSEEN.iter().filter(|unseen| names_crate(line, unseen)) {
+        let line = without_padding(line);
+        for unseen in UNSEEN.iter().filter(|unseen| names_crate(&line, unseen)) {
             let message = format!("a modelled core can't use {unseen}: loom doesn't see what it does");
             findings.push(Finding::new(&file.path, index + 1, message));
         }
     }
     findings
+}
+
+/// The line without [`PADDING`].
+fn without_padding(line: &str) -> String {
+    let mut rest = line;
+    let mut kept = String::new();
+    while let Some(at) = find_word(rest, PADDING) {
+        kept += &rest[..at];
+        rest = &rest[at + PADDING.len()..];
+    }
+    kept + rest
 }
 
 /// The code above `#[cfg(…test…)] mod …`: tests may use what they like.
@@ -101,6 +115,26 @@ mod tests {
         ] {
             assert_eq!(lines(&format!("use crate::sync::AtomicU64;\n{bad}\n")), [2], "{bad}");
             assert_eq!(lines(&format!("use crate::{{\n    sync::AtomicU64,\n}};\n{bad}\n")), [4], "{bad}");
+        }
+    }
+
+    #[test]
+    fn padding_is_the_only_thing_of_crossbeam_that_a_core_may_use() {
+        for good in [
+            "use crossbeam_utils::CachePadded;",
+            "lanes: [crossbeam_utils::CachePadded<Mutex<()>>; 2],",
+            "let lane = crossbeam_utils::CachePadded::new(Mutex::new(()));",
+        ] {
+            assert!(lines(&format!("use crate::sync::Mutex;\n{good}\n")).is_empty(), "{good}");
+        }
+        for bad in [
+            "use crossbeam_utils::Backoff;",
+            "use crossbeam_utils::{Backoff, CachePadded};",
+            "use crossbeam_utils::CachePaddedCell;",
+            "use crossbeam_queue::CachePadded;",
+            "use crossbeam_utils::CachePadded; use crossbeam_utils::atomic::AtomicCell;",
+        ] {
+            assert_eq!(lines(&format!("use crate::sync::Mutex;\n{bad}\n")), [2], "{bad}");
         }
     }
 

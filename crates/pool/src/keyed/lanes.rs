@@ -7,11 +7,12 @@ use std::array;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
+use crossbeam_utils::CachePadded;
+
 use crate::sync::{ConstPtr, MutPtr, Mutex, MutexGuard, UnsafeCell, lock, thread_number};
 
-/// In a pair of cache lines of its own, since processors fetch them in pairs.
-#[repr(align(128))]
-struct Lane(Mutex<()>);
+/// On cache lines of its own, so that readers of different lanes share none.
+type Lane = CachePadded<Mutex<()>>;
 
 /// A value behind `LANES` mutexes, of which the first is for those who read in turn.
 pub(super) struct Lanes<T, const LANES: usize> {
@@ -29,7 +30,7 @@ impl<T, const LANES: usize> UnwindSafe for Lanes<T, LANES> {}
 impl<T, const LANES: usize> Lanes<T, LANES> {
     pub(super) fn new(value: T) -> Self {
         assert!(LANES > 1, "one lane is for those who read in turn, the others for all others");
-        Self { lanes: array::from_fn(|_| Lane(Mutex::new(()))), value: UnsafeCell::new(value) }
+        Self { lanes: array::from_fn(|_| Lane::new(Mutex::new(()))), value: UnsafeCell::new(value) }
     }
 
     /// Reads, beside others who do.
@@ -46,14 +47,14 @@ impl<T, const LANES: usize> Lanes<T, LANES> {
 
     #[inline]
     fn read_in(&self, lane: usize) -> Reading<'_, T> {
-        let lane = lock(&self.lanes[lane].0);
+        let lane = lock(&self.lanes[lane]);
         Reading { value: self.value.get(), _lane: lane }
     }
 
     /// Writes, beside nobody.
     pub(super) fn write(&self) -> Writing<'_, T, LANES> {
         // Always in the same order, so that no two writers wait for each other.
-        let lanes = self.lanes.each_ref().map(|lane| lock(&lane.0));
+        let lanes = self.lanes.each_ref().map(|lane| lock(lane));
         Writing { value: self.value.get_mut(), _lanes: lanes }
     }
 }

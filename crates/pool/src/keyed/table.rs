@@ -10,6 +10,8 @@
 
 use std::task::Waker;
 
+use crossbeam_utils::CachePadded;
+
 use super::clock::Reading;
 use super::entry::{Entry, Outgoing, Phase, Whole};
 pub(crate) use super::entry::{Found, Live, Moment, Order, Removed, Rules, Why};
@@ -55,7 +57,8 @@ const PASSED_OVER_MAX: u32 = 64;
 struct State<C, F: Clone> {
     places: Places,
     entries: Vec<Entry<C, F>>,
-    turns: Turns,
+    /// Apart from what look-ups read.
+    turns: CachePadded<Turns>,
     generation: u64,
     /// The next dial that succeeds, of whatever address.
     any: Arc<Event<F>>,
@@ -63,9 +66,8 @@ struct State<C, F: Clone> {
     closed: bool,
 }
 
-/// What choices change. Only one chooses at a time, and nobody while the table is written to. Apart from what look-ups read.
+/// What choices change. Only one chooses at a time, and nobody while the table is written to.
 #[derive(Default)]
-#[repr(align(128))]
 struct Turns {
     /// Where the next choice begins among equals.
     next: AtomicUsize,
@@ -104,7 +106,7 @@ impl<C, F: Clone> Table<C, F> {
         let state = State {
             places: Places::new(),
             entries: Vec::new(),
-            turns: Turns::default(),
+            turns: CachePadded::default(),
             generation: 0,
             any: Event::new(),
             whole: Whole::new(rules),
