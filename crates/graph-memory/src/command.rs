@@ -1,30 +1,228 @@
-//! Commands: what the log holds, and how it is written there.
+//! Commands: what the log holds, how it is written there, and how it is carried out.
 //!
-//! A command is resolved before it enters the log: validated, its slug folded, limits that
-//! the outcome depends on put into it. Applying it needs nothing but the state, its place in the log and the
-//! log's time. The encoding is Protocol Buffers' (fields by number, so it can grow); the messages stand in
-//! [`wire`] and, for readers of other languages, in `docs/log-format.md`.
+//! A command is resolved before it enters the log: validated, its slug folded, limits that its outcome depends on put into it.
+//! Carrying it out needs nothing but its tenant's value and its [`Stamp`].
 //!
-//! What a new memory says is packed once, by the caller's thread, into the [`Content`] that the log, the state and every
-//! reader share. It is the last field of its command, so the rest of the command, its head, is written by itself.
+//! Each kind of command is one file of this folder, which implements [`Operation`], and one line of [`commands!`] below.
+//! Here stands what they have in common: the tenant, the request id, the registration and the dispatch; in [`wire`] the
+//! envelope, a Protocol Buffers message (fields by number, so it can grow) that holds a command's own message as one of
+//! its fields.
+//!
+//! # Applying is deterministic and total
+//! [`Change::apply`] depends on the value, the command, its place in the log, the log's time, and on nothing
+//! else: no configuration, no limit but those in the command, no clock, no table of Unicode,
+//! no hash map's order, no floating point arithmetic. It can't fail: what goes against the state is a [`Refusal`]. So
+//! the same log makes the same state everywhere, and a durable command can't keep a store from opening. The indexes,
+//! being derived, take no part in any outcome.
 
-use prost::Message;
-use steadfast_memory_api::{
-    Allocate, AttributeValue, Attributes, Content, ContentParts, Delete, Id, Limits, OnSlug, Patch, Version,
-};
-use steadfast_text_index::{Analyzer, Document, Language};
-use steadfast_vector_index::{Metric, PreparedVector};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+mod allocate;
+mod delete;
+mod update;
+mod wire;
+
+#[cfg(test)]
+mod conformance;
+
+use std::fmt::Debug;
+
+use steadfast_memory_api::{Limits, MemoryError, Outcome, RequestId, Seq};
+use steadfast_text_index::Analyzer;
+use steadfast_vector_index::Metric;
+
+pub(crate) use {allocate::NewMemory, delete::Deletion, update::MemoryPatch};
 
 use crate::log::Rejected;
-use crate::value::{Request, fold, index_document, prepare_vector};
+use crate::refusal::{Refusal, StableHash};
+use crate::value::TenantValue;
+use wire::{Address, Envelope, Options};
 
-/// A command, ready to be applied.
-#[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) tenant: TenantKey,
-    pub(crate) request: Option<Request>,
-    pub(crate) change: Change,
+/// Registers the kinds of commands: makes [`Change`] and [`Answer`] and passes each of their methods on to the kind at hand. A macro, since
+/// an enum's variants can't come from anything else.
+macro_rules! commands {
+    ($($kind:ident($operation:ty)),+ $(,)?) => {
+        /// What a command does: one variant for each kind.
+        #[derive(Debug)]
+        pub(crate) enum Change {
+            $($kind($operation)),+
+        }
+
+        /// What a command that was carried out answers: one variant for each kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) enum Answer {
+            $($kind(<$operation as Operation>::Answer)),+
+        }
+
+        $(
+            impl Registered for $operation {
+                fn into_change(self) -> Change {
+                    Change::$kind(self)
+                }
+
+                fn own_answer(answer: Answer) -> Option<Self::Answer> {
+                    match answer {
+                        Answer::$kind(answer) => Some(answer),
+                        _ => None,
+                    }
+                }
+            }
+        )+
+
+        impl Change {
+            /// Whether a field of this number is the message of a command.
+            fn is_message(number: u32) -> bool {
+                matches!(number, $(<$operation as Operation>::FIELD)|+)
+            }
+
+            fn decode((number, message): (u32, &[u8]), options: &Options) -> Result<Self, Undecodable> {
+                match number {
+                    $(<$operation as Operation>::FIELD => {
+                        <$operation as Operation>::decode(message, options).map(Self::$kind)
+                    })+
+                    _ => Err(Undecodable::Damaged(format!("a command of the unknown kind {number}"))),
+                }
+            }
+
+            fn number(&self) -> u32 {
+                match self {
+                    $(Self::$kind(_) => <$operation as Operation>::FIELD),+
+                }
+            }
+
+            fn options(&self) -> Options {
+                match self {
+                    $(Self::$kind(operation) => operation.options()),+
+                }
+            }
+
+            fn encode(&self, head: &mut Vec<u8>) {
+                match self {
+                    $(Self::$kind(operation) => operation.encode(head)),+
+                }
+            }
+
+            fn content(&self) -> &[u8] {
+                match self {
+                    $(Self::$kind(operation) => operation.content()),+
+                }
+            }
+
+            fn fingerprint(&self) -> u64 {
+                match self {
+                    $(Self::$kind(operation) => operation.fingerprint()),+
+                }
+            }
+
+            /// Carries the change out on its tenant's next value.
+            pub(crate) fn apply(self, value: &mut TenantValue, stamp: Stamp) -> Effect {
+                match self {
+                    $(Self::$kind(operation) => operation.apply(value, stamp).map(Answer::$kind)),+
+                }
+            }
+        }
+
+        impl Answer {
+            /// Whether it answers changes of this kind.
+            pub(crate) fn is_of(&self, change: &Change) -> bool {
+                match self {
+                    $(Self::$kind(_) => matches!(change, Change::$kind(_))),+
+                }
+            }
+        }
+
+        impl StableHash for Answer {
+            fn stable(&self) -> (u8, [u64; 4]) {
+                match self {
+                    $(Self::$kind(answer) => answer.stable()),+
+                }
+            }
+        }
+
+        /// Shows each kind of command to `visit`.
+        #[cfg(test)]
+        fn visit_all(visit: &mut impl conformance::Visit) {
+            $(visit.kind::<$operation>(stringify!($kind));)+
+        }
+    };
+}
+
+commands! {
+    Allocate(NewMemory),
+    Update(Box<MemoryPatch>),
+    Delete(Deletion),
+}
+
+/// What came of a command.
+pub(crate) type Effect = Result<Answer, Refusal>;
+
+/// A kind of command.
+pub(crate) trait Operation: Sized + Debug {
+    /// The number of its message's field in a command: never used for anything else, nor by the envelope (1 to 4, 8 to 10).
+    const FIELD: u32;
+    /// Whether its tenant comes into being with it, if need be.
+    const CREATES_TENANT: bool = false;
+    /// What a caller asks with.
+    type Request;
+    /// What a caller gets.
+    type Answer: Clone + Debug + Eq + StableHash;
+
+    /// Checks a request and resolves it.
+    fn resolve(request: Self::Request, context: &Context<'_>) -> Result<Self, MemoryError>;
+
+    /// The id of a request.
+    fn request_id(request: &Self::Request) -> Option<RequestId>;
+
+    /// The slug that it asks for, which the error names if it is taken.
+    fn slug(&self) -> Option<&str> {
+        None
+    }
+
+    /// Its fields in the envelope: none, but for two of the first kinds.
+    fn options(&self) -> Options {
+        Options::default()
+    }
+
+    /// Appends its message, as the field [`FIELD`](Self::FIELD), but for the bytes of `content`.
+    fn encode(&self, head: &mut Vec<u8>);
+
+    /// The last bytes of its message, if the state keeps these very bytes: they are written from where they lie.
+    fn content(&self) -> &[u8] {
+        &[]
+    }
+
+    /// Reads its message.
+    fn decode(message: &[u8], options: &Options) -> Result<Self, Undecodable>;
+
+    /// A hash of what the caller asked for: not of limits, which may be others when it is sent again. A new kind takes the
+    /// hash of its message without limits, seeded with [`FIELD`](Self::FIELD).
+    fn fingerprint(&self) -> u64;
+
+    /// Carries it out on its tenant's next value. Refused, it leaves the value as it was.
+    fn apply(self, value: &mut TenantValue, stamp: Stamp) -> Result<Self::Answer, Refusal>;
+}
+
+/// What the registration adds to an [`Operation`].
+pub(crate) trait Registered: Operation {
+    fn into_change(self) -> Change;
+
+    /// The answer, if it is one of this kind.
+    fn own_answer(answer: Answer) -> Option<Self::Answer>;
+}
+
+/// What a request is resolved with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) limits: &'a Limits,
+    /// The tenant's, or what it is expected to get.
+    pub(crate) metric: Metric,
+    pub(crate) analyzer: Analyzer,
+}
+
+/// Where and when a command stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) seq: Seq,
+    /// The log's time, in Unix milliseconds; never less than that of the command before.
+    pub(crate) now_ms: u64,
 }
 
 /// Which tenant a command is for.
@@ -37,63 +235,21 @@ pub(crate) enum TenantKey {
     Name { name: String, tenants_max: u64, analyzer: Analyzer },
 }
 
-/// What a command does.
-#[derive(Debug)]
-pub(crate) enum Change {
-    /// Get or create a memory.
-    Allocate(NewMemory),
-    /// Change a memory.
-    Update(Box<MemoryPatch>),
-    /// Delete a memory.
-    Delete { id: Id, if_version: Option<Version> },
+/// A request id, with a hash of the request that tells a retry from another use of the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) id: RequestId,
+    pub(crate) fingerprint: u64,
+    /// How many requests the tenant may remember afterwards.
+    pub(crate) ids_max: usize,
 }
 
-/// A memory to be created.
+/// A command, ready to be applied.
 #[derive(Debug)]
-pub(crate) struct NewMemory {
-    pub(crate) content: Content,
-    /// What the text index keeps of it.
-    pub(crate) document: Prepared,
-    pub(crate) vector: Option<NewVector>,
-    pub(crate) refuse_existing: bool,
-}
-
-/// What the text index keeps of a text, if it was made already, with the analyzer that made it. The caller's thread makes it, by the analyzer that the
-/// tenant has or is expected to get; with a command from the log there is none. Where it is missing or another one's, applying the command makes it.
-pub(crate) type Prepared = Option<(Analyzer, Document)>;
-
-/// A vector as it is to be indexed.
-#[derive(Debug)]
-pub(crate) struct NewVector {
-    pub(crate) values: Vec<f32>,
-    /// The tenant's metric, if this is its first vector.
-    pub(crate) metric: Metric,
-    /// By that metric; none if it can't be: then it is refused, or prepared again by the tenant's own.
-    pub(crate) prepared: Option<PreparedVector>,
-}
-
-impl NewVector {
-    fn new(values: Vec<f32>, metric: Metric) -> Option<Self> {
-        let prepared = prepare_vector(&values, metric);
-        (!values.is_empty()).then_some(Self { values, metric, prepared })
-    }
-}
-
-/// A change to a memory.
-#[derive(Debug)]
-pub(crate) struct MemoryPatch {
-    pub(crate) id: Id,
-    pub(crate) if_version: Option<Version>,
-    /// With its terms, without tags.
-    pub(crate) text: Option<(String, Prepared)>,
-    pub(crate) kind: Option<String>,
-    pub(crate) importance: Option<f32>,
-    pub(crate) vector: Option<NewVector>,
-    pub(crate) set: Attributes,
-    pub(crate) remove: Vec<String>,
-    /// How many attributes the memory may have afterwards, and how many bytes of them, names and values.
-    pub(crate) attributes_max: usize,
-    pub(crate) attributes_bytes_max: usize,
+pub(crate) struct Command {
+    pub(crate) tenant: TenantKey,
+    pub(crate) request: Option<Request>,
+    pub(crate) change: Change,
 }
 
 /// Bytes that are no command, with what is wrong.
@@ -114,120 +270,58 @@ impl From<Undecodable> for Rejected {
     }
 }
 
+impl Command {
+    /// A resolved request; `request` is its id, and how many ids the tenant may remember.
+    pub(crate) fn new(
+        tenant: TenantKey,
+        request: Option<(RequestId, usize)>,
+        operation: impl Registered,
+    ) -> Self {
+        Self::of_change(tenant, request, operation.into_change())
+    }
+
+    fn of_change(tenant: TenantKey, request: Option<(RequestId, usize)>, change: Change) -> Self {
+        let request = request.map(|(id, ids_max)| Request { id, fingerprint: change.fingerprint(), ids_max });
+        Self { tenant, request, change }
+    }
+
+    /// A command from its bytes in the log.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let mut envelope = Envelope::decode(bytes, Change::is_message)?;
+        let change = Change::decode(envelope.message, &envelope.options)?;
+        Ok(Self::of_change(envelope.tenant()?, envelope.request(), change))
+    }
+}
+
 /// A command with its bytes for the log.
 #[derive(Debug)]
-pub(crate) struct Encoded {
+pub(crate) struct EncodedCommand {
     pub(crate) command: Command,
-    /// All but the content of a new memory.
+    /// All but the content that the command shares with the state.
     head: Vec<u8>,
 }
 
-impl Encoded {
-    /// A valid request to allocate.
-    pub(crate) fn allocate(
-        request: Allocate,
-        limits: &Limits,
-        metric: Metric,
-        analyzer: Analyzer,
-        tenant: TenantKey,
-    ) -> Self {
-        let folded = request.slug.as_deref().map(fold);
-        let content = Content::pack(&ContentParts {
-            text: &request.text,
-            kind: &request.kind,
-            slug: request.slug.as_deref(),
-            folded_slug: folded.as_deref().filter(|folded| Some(*folded) != request.slug.as_deref()),
-            attributes: &request.attributes,
-            // Minus zero isn't written to the log, and would come back as zero.
-            importance: request.importance.unwrap_or(0.5) + 0.0,
-            vector: request.vector.as_deref().unwrap_or_default(),
-        });
-        let document = Some((analyzer, index_document(&content, analyzer)));
-        let refuse_existing = request.on_slug == OnSlug::Refuse;
-        let vector = NewVector::new(request.vector.unwrap_or_default(), metric);
-        let vector_metric = vector.as_ref().map_or(0, |_| metric_number(metric));
-        let change = Change::Allocate(NewMemory { content, document, vector, refuse_existing });
-        let message = wire::Command {
-            refuse_existing,
-            vector_metric,
-            ..wire::Command::new(request.request_id, limits)
-        };
-        Self::new(message, tenant, change)
-    }
-
-    /// A valid request to update.
-    pub(crate) fn update(
-        id: Id,
-        if_version: Option<Version>,
-        patch: Patch,
-        limits: &Limits,
-        metric: Metric,
-        analyzer: Analyzer,
-        tenant: TenantKey,
-    ) -> Self {
-        let request_id = patch.request_id;
-        let vector = patch.vector.unwrap_or_default();
-        let vector_metric = if vector.is_empty() { 0 } else { metric_number(metric) };
-        let update = wire::Update {
-            id: id.get(),
-            if_version: if_version.map(Version::get),
-            text: patch.text,
-            kind: patch.kind,
-            importance: patch.importance,
-            set: attributes_to_wire(patch.set),
-            remove: patch.remove,
-            attributes_max: limits.attributes as u64,
-            attributes_bytes_max: limits.attributes_bytes as u64,
-            vector,
-        };
-        let change = change_of_update(update.clone(), vector_metric, Some(analyzer))
-            .expect("it was built from a request");
-        let message = wire::Command {
-            change: Some(wire::Change::Update(update)),
-            vector_metric,
-            ..wire::Command::new(request_id, limits)
-        };
-        Self::new(message, tenant, change)
-    }
-
-    /// A valid request to delete.
-    pub(crate) fn delete(request: &Delete, limits: &Limits, tenant: TenantKey) -> Self {
-        let delete = wire::Delete { id: request.id.get(), if_version: request.if_version.map(Version::get) };
-        let change = change_of_delete(&delete);
-        let message = wire::Command {
-            change: Some(wire::Change::Delete(delete)),
-            ..wire::Command::new(request.request_id, limits)
-        };
-        Self::new(message, tenant, change)
-    }
-
-    fn new(mut message: wire::Command, tenant: TenantKey, change: Change) -> Self {
-        let request = message.request(&change);
-        match &tenant {
-            TenantKey::Number(number) => message.tenant = *number,
-            TenantKey::Name { name, tenants_max, analyzer } => {
-                message.new_tenant = Some(wire::NewTenant {
-                    name: name.clone(),
-                    tenants_max: *tenants_max,
-                    stemmer: analyzer.stemmer().map_or(0, Language::number),
-                    stop_words: analyzer.stop_words().map_or(0, Language::number),
-                });
-            }
+impl EncodedCommand {
+    pub(crate) fn new(command: Command) -> Self {
+        let Command { tenant, request, change } = &command;
+        // Most heads are shorter.
+        let mut head = Vec::with_capacity(64);
+        Address::new(tenant, request.as_ref()).encode_into(&mut head);
+        // In the order of the fields' numbers, but for content, which comes last.
+        let options = change.options();
+        if change.number() < Options::FIRST_FIELD && change.content().is_empty() {
+            change.encode(&mut head);
+            options.encode_into(request.as_ref(), &mut head);
+        } else {
+            options.encode_into(request.as_ref(), &mut head);
+            change.encode(&mut head);
         }
-        let mut head = message.encode_to_vec();
-        if let Change::Allocate(new) = &change {
-            wire::begin_content(&mut head, new.content.as_bytes().len());
-        }
-        Self { command: Command { tenant, request, change }, head }
+        Self { command, head }
     }
 
     /// The bytes for the log: one part after the other.
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        let content = match &self.command.change {
-            Change::Allocate(new) => new.content.as_bytes(),
-            _ => &[],
-        };
-        [&self.head, content]
+        [&self.head, self.command.change.content()]
     }
 
     /// How many bytes that is.
@@ -236,370 +330,16 @@ impl Encoded {
     }
 }
 
-impl Command {
-    /// A command from its bytes in the log.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        let mut message =
-            wire::Command::decode(bytes).map_err(|error| Undecodable::Damaged(error.to_string()))?;
-        let tenant = match message.new_tenant.take() {
-            Some(wire::NewTenant { name, tenants_max, stemmer, stop_words }) => {
-                let analyzer = analyzer_from_wire(&name, stemmer, stop_words)?;
-                TenantKey::Name { name, tenants_max, analyzer }
-            }
-            None => TenantKey::Number(message.tenant),
+/// The answer of the first three kinds, which share its number.
+impl StableHash for steadfast_memory_api::Answer {
+    fn stable(&self) -> (u8, [u64; 4]) {
+        let outcome = match self.outcome {
+            Outcome::Created => 1,
+            Outcome::Existing => 2,
+            Outcome::Updated => 3,
+            Outcome::Deleted => 4,
+            _ => unreachable!("apply makes no other outcome"),
         };
-        let change = match message
-            .change
-            .take()
-            .ok_or_else(|| Undecodable::Damaged("a command of an unknown kind".into()))?
-        {
-            wire::Change::Allocate(content) => {
-                let content =
-                    Content::from_bytes(content).map_err(|error| Undecodable::Damaged(error.to_string()))?;
-                let vector = NewVector::new(content.vector(), metric_from_wire(message.vector_metric)?);
-                let refuse_existing = message.refuse_existing;
-                Change::Allocate(NewMemory { content, document: None, vector, refuse_existing })
-            }
-            wire::Change::Update(update) => change_of_update(update, message.vector_metric, None)?,
-            wire::Change::Delete(delete) => change_of_delete(&delete),
-        };
-        let request = message.request(&change);
-        Ok(Self { tenant, request, change })
-    }
-}
-
-impl Change {
-    /// A hash of what the caller asked for: not of limits, which may be others when it is sent again.
-    fn fingerprint(&self) -> u64 {
-        match self {
-            Self::Allocate(new) => {
-                let mut hasher = Xxh3::with_seed(u64::from(new.refuse_existing));
-                hasher.update(new.content.as_bytes());
-                hasher.digest()
-            }
-            Self::Update(patch) => {
-                let update = wire::Update {
-                    id: patch.id.get(),
-                    if_version: patch.if_version.map(Version::get),
-                    text: patch.text.as_ref().map(|(text, _)| text.clone()),
-                    kind: patch.kind.clone(),
-                    importance: patch.importance,
-                    set: attributes_to_wire(patch.set.clone()),
-                    remove: patch.remove.clone(),
-                    attributes_max: 0,
-                    attributes_bytes_max: 0,
-                    vector: patch.vector.as_ref().map(|vector| vector.values.clone()).unwrap_or_default(),
-                };
-                !xxh3_64(&update.encode_to_vec())
-            }
-            Self::Delete { id, if_version } => {
-                let delete = wire::Delete { id: id.get(), if_version: if_version.map(Version::get) };
-                !xxh3_64(&delete.encode_to_vec()).rotate_left(1)
-            }
-        }
-    }
-}
-
-/// With an analyzer, its text is prepared.
-fn change_of_update(
-    update: wire::Update,
-    vector_metric: u32,
-    analyzer: Option<Analyzer>,
-) -> Result<Change, Undecodable> {
-    if update.vector.iter().any(|component| !component.is_finite()) {
-        return Err(Undecodable::Damaged("a vector that isn't finite".into()));
-    }
-    Ok(Change::Update(Box::new(MemoryPatch {
-        id: Id::new(update.id),
-        if_version: update.if_version.map(Version::new),
-        text: update.text.map(|text| {
-            let prepared = analyzer.map(|analyzer| (analyzer, analyzer.document_terms(&text)));
-            (text, prepared)
-        }),
-        kind: update.kind,
-        importance: update.importance,
-        vector: NewVector::new(update.vector, metric_from_wire(vector_metric)?),
-        set: attributes_from_wire(update.set)?,
-        remove: update.remove,
-        attributes_max: update.attributes_max as usize,
-        attributes_bytes_max: update.attributes_bytes_max as usize,
-    })))
-}
-
-fn change_of_delete(delete: &wire::Delete) -> Change {
-    Change::Delete { id: Id::new(delete.id), if_version: delete.if_version.map(Version::new) }
-}
-
-/// 0 is for none. What this build can't do is refused: it would find other things than the tenant was promised.
-fn analyzer_from_wire(tenant: &str, stemmer: u32, stop_words: u32) -> Result<Analyzer, Undecodable> {
-    let language = |what: &str, number| match number {
-        0 => Ok(None),
-        number => Language::from_number(number).map(Some).ok_or_else(|| {
-            Undecodable::Unsupported(format!(
-                "tenant {tenant} has {what} of language {number}, which only a newer version knows"
-            ))
-        }),
-    };
-    let mut analyzer = Analyzer::new();
-    if let Some(language) = language("stop words", stop_words)? {
-        analyzer = analyzer.with_stop_words(language);
-    }
-    if let Some(language) = language("a stemmer", stemmer)? {
-        analyzer = analyzer
-            .with_stemmer(language)
-            .map_err(|error| Undecodable::Unsupported(format!("tenant {tenant}: {error}")))?;
-    }
-    Ok(analyzer)
-}
-
-/// 0 is for a command without a vector, and reads as the default.
-pub(crate) fn metric_number(metric: Metric) -> u32 {
-    match metric {
-        Metric::Cosine => 1,
-        Metric::Dot => 2,
-        Metric::L2 => 3,
-    }
-}
-
-fn metric_from_wire(number: u32) -> Result<Metric, Undecodable> {
-    Ok(match number {
-        0 | 1 => Metric::Cosine,
-        2 => Metric::Dot,
-        3 => Metric::L2,
-        other => return Err(Undecodable::Damaged(format!("the unknown metric {other}"))),
-    })
-}
-
-fn attributes_to_wire(attributes: Attributes) -> Vec<wire::Attribute> {
-    let to_wire = |(name, value)| {
-        let value = match value {
-            AttributeValue::Bool(value) => wire::Value::Bool(value),
-            AttributeValue::Int(value) => wire::Value::Int(value),
-            AttributeValue::Float(value) => wire::Value::Float(value),
-            AttributeValue::Text(value) => wire::Value::Text(value),
-            _ => unreachable!("all kinds of values that this workspace has are listed"),
-        };
-        wire::Attribute { name, value: Some(value) }
-    };
-    attributes.into_iter().map(to_wire).collect()
-}
-
-fn attributes_from_wire(attributes: Vec<wire::Attribute>) -> Result<Attributes, Undecodable> {
-    let mut all = Attributes::with_capacity(attributes.len());
-    for wire::Attribute { name, value } in attributes {
-        let value = match value {
-            Some(wire::Value::Bool(value)) => AttributeValue::Bool(value),
-            Some(wire::Value::Int(value)) => AttributeValue::Int(value),
-            Some(wire::Value::Float(value)) => AttributeValue::Float(value),
-            Some(wire::Value::Text(value)) => AttributeValue::Text(value),
-            None => return Err(Undecodable::Damaged("an attribute of an unknown kind".into())),
-        };
-        all.set(name, value);
-    }
-    Ok(all)
-}
-
-/// The messages of the log. A field's number is never used for anything else.
-mod wire {
-    use prost::encoding::{WireType, encode_key, encode_varint};
-    use steadfast_memory_api::{Limits, RequestId};
-
-    use super::{Change as AppliedChange, Request};
-
-    const CONTENT_TAG: u32 = 5;
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Command {
-        #[prost(uint32, tag = "1")]
-        pub(super) tenant: u32,
-        #[prost(fixed64, optional, tag = "2")]
-        pub(super) request_high: Option<u64>,
-        #[prost(fixed64, optional, tag = "3")]
-        pub(super) request_low: Option<u64>,
-        #[prost(message, optional, tag = "4")]
-        pub(super) new_tenant: Option<NewTenant>,
-        /// Of an allocation: what to do when the slug is taken.
-        #[prost(bool, tag = "8")]
-        pub(super) refuse_existing: bool,
-        #[prost(uint64, tag = "9")]
-        pub(super) request_ids_max: u64,
-        /// Of a command with a vector: how the tenant's vectors are compared, if it has none yet.
-        #[prost(uint32, tag = "10")]
-        pub(super) vector_metric: u32,
-        #[prost(oneof = "Change", tags = "5, 6, 7")]
-        pub(super) change: Option<Change>,
-    }
-
-    impl Command {
-        pub(super) fn new(request_id: Option<RequestId>, limits: &Limits) -> Self {
-            Self {
-                request_high: request_id.map(|id| (id.bits() >> 64) as u64),
-                request_low: request_id.map(|id| id.bits() as u64),
-                request_ids_max: request_id.map_or(0, |_| limits.request_ids as u64),
-                ..Self::default()
-            }
-        }
-
-        /// The request of a command that has one.
-        pub(super) fn request(&self, change: &AppliedChange) -> Option<Request> {
-            let bits = u128::from(self.request_high?) << 64 | u128::from(self.request_low?);
-            Some(Request {
-                id: RequestId::from_bits(bits),
-                fingerprint: change.fingerprint(),
-                ids_max: self.request_ids_max as usize,
-            })
-        }
-    }
-
-    /// Puts before a content of `length` bytes what makes it the field [`Change::Allocate`].
-    pub(super) fn begin_content(head: &mut Vec<u8>, length: usize) {
-        encode_key(CONTENT_TAG, WireType::LengthDelimited, head);
-        encode_varint(length as u64, head);
-    }
-
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub(super) enum Change {
-        /// A message as `steadfast_memory_api::Content` reads it.
-        #[prost(bytes = "vec", tag = "5")]
-        Allocate(Vec<u8>),
-        #[prost(message, tag = "6")]
-        Update(Update),
-        #[prost(message, tag = "7")]
-        Delete(Delete),
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct NewTenant {
-        #[prost(string, tag = "1")]
-        pub(super) name: String,
-        #[prost(uint64, tag = "2")]
-        pub(super) tenants_max: u64,
-        /// The number of a language, as the next; 0 is for none.
-        #[prost(uint32, tag = "3")]
-        pub(super) stemmer: u32,
-        #[prost(uint32, tag = "4")]
-        pub(super) stop_words: u32,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Update {
-        #[prost(uint64, tag = "1")]
-        pub(super) id: u64,
-        #[prost(uint64, optional, tag = "2")]
-        pub(super) if_version: Option<u64>,
-        #[prost(string, optional, tag = "3")]
-        pub(super) text: Option<String>,
-        #[prost(string, optional, tag = "4")]
-        pub(super) kind: Option<String>,
-        #[prost(float, optional, tag = "5")]
-        pub(super) importance: Option<f32>,
-        #[prost(message, repeated, tag = "6")]
-        pub(super) set: Vec<Attribute>,
-        #[prost(string, repeated, tag = "7")]
-        pub(super) remove: Vec<String>,
-        #[prost(uint64, tag = "8")]
-        pub(super) attributes_max: u64,
-        #[prost(uint64, tag = "9")]
-        pub(super) attributes_bytes_max: u64,
-        #[prost(float, repeated, tag = "10")]
-        pub(super) vector: Vec<f32>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Delete {
-        #[prost(uint64, tag = "1")]
-        pub(super) id: u64,
-        #[prost(uint64, optional, tag = "2")]
-        pub(super) if_version: Option<u64>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Attribute {
-        #[prost(string, tag = "1")]
-        pub(super) name: String,
-        #[prost(oneof = "Value", tags = "2, 3, 4, 5")]
-        pub(super) value: Option<Value>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub(super) enum Value {
-        #[prost(bool, tag = "2")]
-        Bool(bool),
-        #[prost(sint64, tag = "3")]
-        Int(i64),
-        #[prost(double, tag = "4")]
-        Float(f64),
-        #[prost(string, tag = "5")]
-        Text(String),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn creating(stemmer: u32, stop_words: u32) -> Result<Analyzer, Undecodable> {
-        let new_tenant = wire::NewTenant { name: "acme".into(), tenants_max: 9, stemmer, stop_words };
-        let delete = wire::Delete { id: 1, if_version: None };
-        let message = wire::Command {
-            new_tenant: Some(new_tenant),
-            change: Some(wire::Change::Delete(delete)),
-            ..wire::Command::default()
-        };
-        match Command::decode(&message.encode_to_vec())?.tenant {
-            TenantKey::Name { analyzer, .. } => Ok(analyzer),
-            TenantKey::Number(_) => panic!("it has a name"),
-        }
-    }
-
-    /// Also what stands in a log that a tenant without an analyzer's fields was written to.
-    #[test]
-    fn a_command_tells_its_tenants_analyzer() {
-        assert_eq!(creating(0, 0), Ok(Analyzer::new()));
-        for language in Language::ALL {
-            let stops = Analyzer::new().with_stop_words(language);
-            assert_eq!(creating(0, language.number()), Ok(stops));
-            match stops.with_stemmer(language) {
-                Ok(both) => assert_eq!(creating(language.number(), language.number()), Ok(both)),
-                Err(refused) => {
-                    let told = creating(language.number(), language.number()).unwrap_err();
-                    assert_eq!(told, Undecodable::Unsupported(format!("tenant acme: {refused}")));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_language_of_a_newer_version_is_told() {
-        for (stemmer, stop_words, what) in [(9, 0, "a stemmer"), (0, 9, "stop words"), (9, 1, "a stemmer")] {
-            let told = format!("tenant acme has {what} of language 9, which only a newer version knows");
-            assert_eq!(creating(stemmer, stop_words), Err(Undecodable::Unsupported(told)));
-        }
-    }
-
-    #[test]
-    fn a_log_that_needs_another_build_is_not_called_damaged() {
-        use crate::{Config, GraphMemory, OpenError, log::FileLog};
-
-        let dir = tempfile::tempdir().unwrap();
-        let memory = GraphMemory::open_blocking(dir.path(), Config::default()).unwrap();
-        memory.tenant("acme").unwrap().allocate_blocking(Allocate::new("text")).unwrap();
-        memory.close_blocking().unwrap();
-        let refused = FileLog::open(dir.path(), &Config::default(), &mut |_, _| {
-            creating(0, 9)?;
-            Ok(())
-        });
-        match refused.map(drop) {
-            Err(OpenError::Unsupported { seq, detail, .. }) => {
-                assert_eq!((seq.get(), detail.contains("language 9")), (0, true), "{detail}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_has_no_analyzer_is_written_as_ever() {
-        let new_tenant = wire::NewTenant { name: "a".into(), tenants_max: 9, ..wire::NewTenant::default() };
-        assert_eq!(new_tenant.encode_to_vec(), b"\x0a\x01a\x10\x09");
+        (1, [self.id.get(), self.version.get(), outcome, self.seq.get()])
     }
 }

@@ -13,8 +13,8 @@ use dashmap::DashMap;
 use steadfast_memory_api::{MemoryError, Seq};
 use steadfast_metrics::Histogram;
 
-use crate::apply::{Effect, Tenants};
-use crate::command::Encoded;
+use crate::apply::Tenants;
+use crate::command::{Effect, EncodedCommand, Stamp};
 use crate::config::Clock;
 use crate::handoff::{Queued, Refused, Stages};
 use crate::indexing::Indexing;
@@ -22,7 +22,7 @@ use crate::log::{AppendError, Log};
 use crate::value::TenantValue;
 
 /// What a caller hands in.
-pub(crate) type Job = Encoded;
+pub(crate) type Job = EncodedCommand;
 
 /// What a caller gets: what came of it, or why it could not be tried.
 pub(crate) type JobAnswer = Result<Effect, MemoryError>;
@@ -178,9 +178,9 @@ impl Stages for Committer {
     }
 
     fn apply(&mut self, job: Job) -> JobAnswer {
-        let seq = Seq::new(self.next_seq);
+        let stamp = Stamp { seq: Seq::new(self.next_seq), now_ms: self.now_ms };
         self.next_seq += 1;
-        Ok(self.tenants.apply(job.command, seq, self.now_ms))
+        Ok(self.tenants.apply(job.command, stamp))
     }
 
     fn publish(&mut self) {

@@ -192,7 +192,7 @@ mod tests {
     use steadfast_vector_index::Metric;
 
     use super::*;
-    use crate::command::{Encoded, TenantKey};
+    use crate::command::{Command, Context, NewMemory, Operation, Stamp, TenantKey};
 
     /// More than may be unsealed, written without a pause: whoever tends afterwards waits until it is sealed far enough.
     #[test]
@@ -201,9 +201,10 @@ mod tests {
         for seq in 1..=40_000 {
             let analyzer = Analyzer::new();
             let tenant = TenantKey::Name { name: "acme".into(), tenants_max: 1, analyzer };
-            let request = Allocate::new("a few words");
-            let encoded = Encoded::allocate(request, &Limits::default(), Metric::Cosine, analyzer, tenant);
-            tenants.apply(encoded.command, Seq::new(seq), 0);
+            let context = Context { limits: &Limits::default(), metric: Metric::Cosine, analyzer };
+            let new = NewMemory::resolve(Allocate::new("a few words"), &context).unwrap();
+            let stamp = Stamp { seq: Seq::new(seq), now_ms: 0 };
+            tenants.apply(Command::new(tenant, None, new), stamp).unwrap();
         }
         indexing.tend(&mut tenants);
         assert!(!tenants.is_behind());

@@ -51,6 +51,10 @@ mod log;
 #[cfg(not(steadfast_loom))]
 mod priority;
 #[cfg(not(steadfast_loom))]
+mod refusal;
+#[cfg(not(steadfast_loom))]
+mod requests;
+#[cfg(not(steadfast_loom))]
 mod search;
 #[cfg(not(steadfast_loom))]
 mod store;

@@ -13,8 +13,8 @@ use steadfast_text_index::Analyzer;
 use steadfast_vector_index::Metric;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::apply::{Effect, Tenants};
-use crate::command::{Command, Encoded};
+use crate::apply::Tenants;
+use crate::command::{Command, Effect, EncodedCommand, Stamp};
 use crate::committer::{Committer, Job, JobAnswer, Published};
 use crate::config::Config;
 use crate::error::OpenError;
@@ -257,9 +257,7 @@ impl GraphMemory {
         tenants.sort_by_key(|(_, cell)| cell.number);
         let mut hasher = Xxh3::new();
         for (name, cell) in tenants {
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
-            cell.value.load().hash_into(&mut hasher);
+            cell.value.load().hash_into(&name, &mut hasher);
         }
         hasher.digest()
     }
@@ -295,7 +293,9 @@ fn replay(
     let mut tenants = Tenants::default();
     let (log, recovery) = FileLog::open(dir, config, &mut |header, commands| {
         for (seq, bytes) in (header.first_seq..).zip(commands) {
-            tenants.apply(Command::decode(bytes)?, Seq::new(seq), header.time_ms);
+            let stamp = Stamp { seq: Seq::new(seq), now_ms: header.time_ms };
+            // Its outcome was its caller's; only the state counts now.
+            drop(tenants.apply(Command::decode(bytes)?, stamp));
         }
         indexing.tend(&mut tenants);
         Ok(())
@@ -353,7 +353,7 @@ impl Store {
     }
 
     /// Hands a command to the committer and waits for what comes of it.
-    pub(crate) async fn commit(&self, job: Encoded, wait: Duration) -> Result<Effect, MemoryError> {
+    pub(crate) async fn commit(&self, job: EncodedCommand, wait: Duration) -> Result<Effect, MemoryError> {
         self.check_open()?;
         let (bytes, bytes_max) = (job.len(), self.command_bytes_max);
         if bytes > bytes_max {

@@ -7,11 +7,12 @@ use steadfast_memory_api::{
     Allocate, Answer, Delete, Hits, Id, Limits, Memory, MemoryError, Patch, Record, Search, Seq, TenantStats,
     Version,
 };
-use steadfast_text_index::Analyzer;
-use steadfast_vector_index::Metric;
 
-use crate::command::{Encoded, TenantKey};
+use crate::command::{
+    Command, Context, Deletion, EncodedCommand, MemoryPatch, NewMemory, Registered, TenantKey,
+};
 use crate::committer::TenantCell;
+use crate::refusal::Caller;
 use crate::search::search;
 use crate::store::Store;
 use crate::validate;
@@ -140,59 +141,58 @@ impl Tenant {
         Some(self.shared.cell.get_or_init(|| cell))
     }
 
-    /// The tenant by its number, if it is there.
-    fn known(&self) -> Result<TenantKey, MemoryError> {
-        self.shared.store.check_open()?;
-        self.cell().map(|cell| TenantKey::Number(cell.number)).ok_or_else(|| self.unknown())
-    }
-
-    /// How the tenant's vectors are compared, or would be.
-    fn metric(&self) -> Metric {
-        let known =
-            self.cell().and_then(|cell| cell.value.load().vectors().map(|index| index.config().metric()));
-        known.unwrap_or(self.shared.store.vector_metric)
-    }
-
-    /// How the tenant's text is analyzed, or would be.
-    fn analyzer(&self) -> Analyzer {
-        self.cell().map_or(self.shared.store.analyzer, |cell| cell.value.load().analyzer)
-    }
-
-    /// The tenant by its number, or else by its name.
-    fn known_or_new(&self) -> TenantKey {
-        if let Some(cell) = self.cell() {
-            return TenantKey::Number(cell.number);
+    /// What a request is resolved with.
+    fn context(&self) -> Context<'_> {
+        let store = &self.shared.store;
+        let value = self.cell().map(|cell| cell.value.load());
+        let vectors = value.as_ref().and_then(|value| value.vectors());
+        Context {
+            limits: &store.limits,
+            metric: vectors.map_or(store.vector_metric, |index| index.config().metric()),
+            analyzer: value.as_ref().map_or(store.analyzer, |value| value.analyzer),
         }
-        let tenants_max = self.shared.store.limits.tenants as u64;
-        TenantKey::Name { name: self.name().into(), tenants_max, analyzer: self.shared.store.analyzer }
     }
 
-    async fn commit(&self, job: Encoded, slug: Option<String>) -> Result<Answer, MemoryError> {
-        let effect = self.shared.store.commit(job, self.queue_wait).await?;
-        effect.into_result(self.name(), slug)
+    /// The tenant by its number, or by its name if it isn't there and `creates`.
+    fn key(&self, creates: bool) -> Result<TenantKey, MemoryError> {
+        let store = &self.shared.store;
+        match self.cell() {
+            Some(cell) => Ok(TenantKey::Number(cell.number)),
+            None if creates => Ok(TenantKey::Name {
+                name: self.name().into(),
+                tenants_max: store.limits.tenants as u64,
+                analyzer: store.analyzer,
+            }),
+            None => Err(self.unknown()),
+        }
+    }
+
+    /// Has a command carried out: resolves the request, hands it to the committer, waits for the answer.
+    async fn commit<O: Registered>(&self, request: O::Request) -> Result<O::Answer, MemoryError> {
+        let store = &self.shared.store;
+        let request_id = O::request_id(&request).map(|id| (id, store.limits.request_ids));
+        let operation = O::resolve(request, &self.context())?;
+        store.check_open()?;
+        let slug = operation.slug().map(str::to_owned);
+        let command = Command::new(self.key(O::CREATES_TENANT)?, request_id, operation);
+        let effect = store.commit(EncodedCommand::new(command), self.queue_wait).await?;
+        let caller = Caller { tenant: self.name(), slug: slug.as_deref() };
+        let answer = effect.map_err(|refusal| refusal.into_error(caller))?;
+        Ok(O::own_answer(answer).expect("a change is answered with an answer of its kind"))
     }
 }
 
 impl Memory for Tenant {
     async fn allocate(&self, request: Allocate) -> Result<Answer, MemoryError> {
-        let limits = &self.shared.store.limits;
-        validate::allocate(&request, limits)?;
-        let slug = request.slug.clone();
-        let job = Encoded::allocate(request, limits, self.metric(), self.analyzer(), self.known_or_new());
-        self.commit(job, slug).await
+        self.commit::<NewMemory>(request).await
     }
 
     async fn update(&self, id: Id, if_version: Option<Version>, patch: Patch) -> Result<Answer, MemoryError> {
-        let limits = &self.shared.store.limits;
-        validate::patch(&patch, limits)?;
-        let job =
-            Encoded::update(id, if_version, patch, limits, self.metric(), self.analyzer(), self.known()?);
-        self.commit(job, None).await
+        self.commit::<Box<MemoryPatch>>((id, if_version, patch)).await
     }
 
     async fn delete(&self, request: impl Into<Delete> + Send) -> Result<Answer, MemoryError> {
-        let job = Encoded::delete(&request.into(), &self.shared.store.limits, self.known()?);
-        self.commit(job, None).await
+        self.commit::<Deletion>(request.into()).await
     }
 
     async fn get(&self, id: Id) -> Result<Arc<Record>, MemoryError> {

@@ -1,10 +1,11 @@
-//! Checks of requests against the limits, before anything else sees them.
+//! Checks of requests against the limits, before anything else sees them: the fields that requests share, and searches. A
+//! command's file says which of its fields are checked how.
 
 use std::ops::Bound;
 
 use steadfast_memory_api::{
-    Allocate, AttributeValue, Attributes, Clause, Filter, Limits, MemoryError, Number, Patch, Problem,
-    Search, Span, ValueRange,
+    AttributeValue, Attributes, Clause, Filter, Limits, MemoryError, Number, Problem, Search, Span,
+    ValueRange,
 };
 use steadfast_text_index::Analyzer;
 
@@ -23,51 +24,6 @@ pub(crate) fn tenant_name(name: &str, limits: &Limits) -> Checked {
         Some((at, character)) => Err(MemoryError::invalid("tenant", Problem::BadCharacter { character, at })),
         None => Ok(()),
     }
-}
-
-pub(crate) fn allocate(request: &Allocate, limits: &Limits) -> Checked {
-    text(&request.text, limits)?;
-    kind(&request.kind, limits)?;
-    if let Some(written) = &request.slug {
-        slug(written, limits)?;
-    }
-    attributes(&request.attributes, limits)?;
-    importance(request.importance)?;
-    request.vector.as_ref().map_or(Ok(()), |values| vector(values, limits))
-}
-
-pub(crate) fn patch(patch: &Patch, limits: &Limits) -> Checked {
-    let Patch {
-        text: new_text,
-        kind: new_kind,
-        importance: new_importance,
-        vector: new_vector,
-        set,
-        remove,
-        request_id: _,
-    } = patch;
-    if new_text.is_none()
-        && new_kind.is_none()
-        && new_importance.is_none()
-        && new_vector.is_none()
-        && set.is_empty()
-        && remove.is_empty()
-    {
-        return Err(MemoryError::invalid("patch", Problem::NoChange));
-    }
-    if let Some(new_text) = new_text {
-        text(new_text, limits)?;
-    }
-    if let Some(new_kind) = new_kind {
-        kind(new_kind, limits)?;
-    }
-    importance(*new_importance)?;
-    if let Some(values) = new_vector {
-        vector(values, limits)?;
-    }
-    attributes(set, limits)?;
-    count("remove", remove.len(), limits.attributes)?;
-    remove.iter().try_for_each(|name| attribute_name(name, limits))
 }
 
 /// A slug that names a memory, or is asked for.
@@ -128,7 +84,7 @@ fn weight(field: &str, weight: f32) -> Checked {
 }
 
 /// What can be told of a vector without the others: not whether it has their dimensions, nor whether their metric takes a zero.
-fn vector(values: &[f32], limits: &Limits) -> Checked {
+pub(crate) fn vector(values: &[f32], limits: &Limits) -> Checked {
     if values.is_empty() {
         return Err(MemoryError::invalid("vector", Problem::Empty));
     }
@@ -231,13 +187,13 @@ fn span<T: PartialOrd>(field: &str, range: &Span<T>, is_nan: impl Fn(&T) -> bool
     }
 }
 
-fn text(text: &str, limits: &Limits) -> Checked {
+pub(crate) fn text(text: &str, limits: &Limits) -> Checked {
     not_empty("text", text.trim())?;
     length("text", text, limits.text_bytes)?;
     no_nul(|| "text", text)
 }
 
-fn kind(kind: &str, limits: &Limits) -> Checked {
+pub(crate) fn kind(kind: &str, limits: &Limits) -> Checked {
     length("kind", kind, limits.kind_bytes)?;
     match kind.char_indices().find(|(_, c)| c.is_control()) {
         Some((at, character)) => Err(MemoryError::invalid("kind", Problem::BadCharacter { character, at })),
@@ -245,7 +201,7 @@ fn kind(kind: &str, limits: &Limits) -> Checked {
     }
 }
 
-fn importance(importance: Option<f32>) -> Checked {
+pub(crate) fn importance(importance: Option<f32>) -> Checked {
     match importance {
         Some(value) if !value.is_finite() => Err(MemoryError::invalid("importance", Problem::NotFinite)),
         Some(value) if !(0.0..=1.0).contains(&value) => {
@@ -256,7 +212,7 @@ fn importance(importance: Option<f32>) -> Checked {
     }
 }
 
-fn attributes(attributes: &Attributes, limits: &Limits) -> Checked {
+pub(crate) fn attributes(attributes: &Attributes, limits: &Limits) -> Checked {
     count("attributes", attributes.len(), limits.attributes)?;
     for (name, value) in attributes.iter() {
         attribute_name(name, limits)?;
@@ -274,6 +230,12 @@ fn attributes(attributes: &Attributes, limits: &Limits) -> Checked {
         return Err(MemoryError::invalid("attributes", problem));
     }
     Ok(())
+}
+
+/// Names of attributes in the list `field`.
+pub(crate) fn attribute_names(field: &str, names: &[String], limits: &Limits) -> Checked {
+    count(field, names.len(), limits.attributes)?;
+    names.iter().try_for_each(|name| attribute_name(name, limits))
 }
 
 fn attribute_name(name: &str, limits: &Limits) -> Checked {

@@ -7,19 +7,17 @@
 #[cfg(not(steadfast_loom))]
 mod radix;
 #[cfg(not(steadfast_loom))]
-mod requests;
-#[cfg(not(steadfast_loom))]
 mod slugs;
 #[cfg(not(steadfast_loom))]
 mod tenant;
+#[cfg(not(steadfast_loom))]
+mod vectors;
 
 #[cfg(not(steadfast_loom))]
 pub(crate) use radix::Radix;
 #[cfg(not(steadfast_loom))]
-pub(crate) use requests::{AGE_MS_MAX, Request, RequestWindow, Seen};
-#[cfg(not(steadfast_loom))]
 pub(crate) use slugs::{SlugTrie, fold};
 #[cfg(not(steadfast_loom))]
-pub(crate) use tenant::{
-    Entry, IndexBuild, IndexBuilt, TenantValue, VectorRefusal, index_document, prepare_vector,
-};
+pub(crate) use tenant::{Entry, IndexBuild, IndexBuilt, PreparedText, TenantValue, index_document};
+#[cfg(not(steadfast_loom))]
+pub(crate) use vectors::{NewVector, VectorPreparation, metric_from_number, metric_number, prepare_vector};

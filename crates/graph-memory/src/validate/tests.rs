@@ -190,16 +190,6 @@ fn what_is_just_within_the_bounds_is_accepted() {
 }
 
 #[test]
-fn vectors_of_changes_are_checked_as_those_of_searches() {
-    let limits = Limits::default();
-    let bad = MemoryError::invalid("vector[0]", Problem::NotFinite);
-    assert_eq!(allocate(&Allocate::new("a").vector([f32::NAN]), &limits), Err(bad.clone()));
-    assert_eq!(patch(&Patch::new().vector([f32::INFINITY]), &limits), Err(bad));
-    assert_eq!(allocate(&Allocate::new("a").vector([1.0]), &limits), Ok(()));
-    assert_eq!(patch(&Patch::new().vector([1.0]), &limits), Ok(()), "a vector alone is a change");
-}
-
-#[test]
 fn components_within_their_bound_have_finite_scores() {
     let (dimensions, max) = (4096.0, f64::from(COMPONENT_MAX));
     assert!(dimensions * max * max < f32::MAX.into());

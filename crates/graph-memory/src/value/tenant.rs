@@ -3,17 +3,16 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use steadfast_memory_api::{Content, Id, Record, Seq, TenantStats};
+use steadfast_memory_api::{Content, Id, Record, Seq, TenantStats, Version};
 use steadfast_text_index::{Analyzer, Backlog, Document, Language, Place, TextIndex};
 use steadfast_vector_index::{
-    Config as VectorConfig, DIMENSIONS_MAX, Metric, Place as VectorPlace, PreparedVector,
-    Report as VectorReport, VectorIndex,
+    Config as VectorConfig, DIMENSIONS_MAX, Metric, Place as VectorPlace, Report as VectorReport, VectorIndex,
 };
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::command::{NewVector, metric_number};
 use crate::filter::tags_of;
-use crate::value::{Radix, SlugTrie};
+use crate::refusal::Refusal;
+use crate::value::{NewVector, Radix, SlugTrie, metric_number, prepare_vector};
 use crate::verified::{Defect, Verified};
 
 /// A memory in a value.
@@ -26,10 +25,9 @@ pub(crate) struct Entry {
     pub(crate) vector_place: Option<VectorPlace>,
 }
 
-/// What the vector index keeps of a vector; none if it has no components, too many, or can't be compared by this metric.
-pub(crate) fn prepare_vector(values: &[f32], metric: Metric) -> Option<PreparedVector> {
-    PreparedVector::new(&VectorConfig::new(values.len(), metric), values).ok()
-}
+/// What the text index keeps of a text, if it was made already, with the analyzer that made it. The caller's thread makes it, by the analyzer that the
+/// tenant has or is expected to get; with a command from the log there is none. Where it is missing or another one's, applying the command makes it.
+pub(crate) type PreparedText = Option<(Analyzer, Document)>;
 
 /// What the text index keeps of a memory.
 pub(crate) fn index_document(content: &Content, analyzer: Analyzer) -> Document {
@@ -41,13 +39,6 @@ const BACKLOG_MAX: Backlog = Backlog { documents: 16 << 10, words: 1 << 20 };
 
 /// The same for vectors; a scan of so many takes about as long as that of the text.
 const VECTOR_BACKLOG_MAX: usize = 16 << 10;
-
-/// Why a vector can't be indexed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VectorRefusal {
-    Dimensions { expected: usize },
-    Zero,
-}
 
 /// Work on an index for another thread.
 pub(crate) enum IndexBuild {
@@ -132,31 +123,31 @@ impl TenantValue {
     ///
     /// # Errors
     /// Why it can't be: told by its dimensions and by whether all of its components are 0, and so everywhere the same.
-    pub(crate) fn index_vector(&mut self, id: Id, vector: &NewVector) -> Result<VectorPlace, VectorRefusal> {
+    pub(crate) fn index_vector(&mut self, id: Id, vector: NewVector<'_>) -> Result<VectorPlace, Refusal> {
         self.check_vector(vector)?;
         if self.vectors.is_none() {
             let config = VectorConfig::new(vector.values.len(), vector.metric);
             self.vectors = VectorIndex::new(config).ok();
         }
-        let index = self.vectors.as_mut().ok_or(VectorRefusal::Dimensions { expected: DIMENSIONS_MAX })?;
+        let index = self.vectors.as_mut().ok_or_else(|| wrong_dimensions(DIMENSIONS_MAX, vector))?;
         let metric = index.config().metric();
         // Prepared by another metric, if the configuration was changed between two openings.
-        let again = if metric == vector.metric { None } else { prepare_vector(&vector.values, metric) };
-        let prepared = again.as_ref().or(vector.prepared.as_ref()).ok_or(VectorRefusal::Zero)?;
-        index.insert(id.get(), prepared).map_err(|_| VectorRefusal::Zero)
+        let again = if metric == vector.metric { None } else { prepare_vector(vector.values, metric) };
+        let prepared = again.as_ref().or(vector.prepared).ok_or(Refusal::ZeroVector)?;
+        index.insert(id.get(), prepared).map_err(|_| Refusal::ZeroVector)
     }
 
     /// Whether a vector can be put into the index.
-    pub(crate) fn check_vector(&self, vector: &NewVector) -> Result<(), VectorRefusal> {
+    pub(crate) fn check_vector(&self, vector: NewVector<'_>) -> Result<(), Refusal> {
         let (expected, metric) = match &self.vectors {
             Some(index) => (index.config().dimensions(), index.config().metric()),
             None => (vector.values.len().clamp(1, DIMENSIONS_MAX), vector.metric),
         };
         if vector.values.len() != expected {
-            return Err(VectorRefusal::Dimensions { expected });
+            return Err(wrong_dimensions(expected, vector));
         }
         if metric == Metric::Cosine && vector.values.iter().all(|component| *component == 0.0) {
-            return Err(VectorRefusal::Zero);
+            return Err(Refusal::ZeroVector);
         }
         Ok(())
     }
@@ -172,6 +163,16 @@ impl TenantValue {
     pub(crate) fn entry(&self, id: Id) -> Option<&Entry> {
         let index = usize::try_from(id.get().checked_sub(1)?).ok()?;
         self.entries.get(index)?.as_ref()
+    }
+
+    /// The memory `id`, if it has the expected version.
+    pub(crate) fn expect(&self, id: Id, if_version: Option<Version>) -> Result<&Entry, Refusal> {
+        let entry = self.entry(id).ok_or(Refusal::UnknownId { id })?;
+        let found = entry.record.version;
+        match if_version {
+            Some(expected) if expected != found => Err(Refusal::VersionConflict { id, expected, found }),
+            _ => Ok(entry),
+        }
     }
 
     /// Ids of which each memory that was created in this time has one, and no other memory has; ids of memories that were deleted may be among
@@ -337,8 +338,10 @@ impl TenantValue {
         self.entries.replace(id.get() as usize - 1, None);
     }
 
-    /// Feeds all that the log determines into `hasher`: not the indexes, which are derived.
-    pub(crate) fn hash_into(&self, hasher: &mut Xxh3) {
+    /// Feeds a tenant's name and all that the log determines into `hasher`: not the indexes, which are derived.
+    pub(crate) fn hash_into(&self, name: &str, hasher: &mut Xxh3) {
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
         for number in [self.seq.get(), self.entries.len() as u64, self.slugs_live, self.requests_hash] {
             hasher.update(&number.to_le_bytes());
         }
@@ -355,6 +358,10 @@ impl TenantValue {
             hash_record(&entry.record, hasher);
         }
     }
+}
+
+fn wrong_dimensions(expected: usize, vector: NewVector<'_>) -> Refusal {
+    Refusal::WrongDimensions { expected: expected as u64, found: vector.values.len() as u64 }
 }
 
 fn hash_record(record: &Record, hasher: &mut Xxh3) {
@@ -379,6 +386,7 @@ mod tests {
     use steadfast_memory_api::{Attributes, Content, ContentParts, Version};
 
     use super::*;
+    use crate::value::VectorPreparation;
 
     fn entry(value: &mut TenantValue, slug: &str) -> Entry {
         let id = value.next_id();
@@ -407,12 +415,11 @@ mod tests {
     fn the_hash_tells_how_vectors_are_compared() {
         let hash = |metric: Metric, values: &[f32]| {
             let mut value = TenantValue::new(Analyzer::new());
-            let prepared = prepare_vector(values, metric);
-            let vector = NewVector { values: values.to_vec(), metric, prepared };
-            let place = value.index_vector(Id::new(1), &vector).unwrap();
+            let prepared = VectorPreparation::new(values, metric);
+            let place = value.index_vector(Id::new(1), prepared.vector(values).unwrap()).unwrap();
             value.unindex_vector(Some(place));
             let mut hasher = Xxh3::new();
-            value.hash_into(&mut hasher);
+            value.hash_into("acme", &mut hasher);
             hasher.digest()
         };
         let all = [(Metric::Cosine, 2), (Metric::Dot, 2), (Metric::L2, 2), (Metric::Cosine, 3)];

@@ -31,7 +31,8 @@ use std::collections::BTreeMap;
 use steadfast_memory_api::RequestId;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::apply::Effect;
+use crate::command::{Effect, Request};
+use crate::refusal::StableHash;
 
 /// How long a request is remembered at least, in milliseconds of the log's clock, unless there are too many.
 pub(crate) const AGE_MS_MAX: u64 = 10 * 60 * 1000;
@@ -39,15 +40,6 @@ pub(crate) const AGE_MS_MAX: u64 = 10 * 60 * 1000;
 pub(crate) const AHEAD_MS_MAX: u64 = 60 * 1000;
 /// How many requests are forgotten in one step: more than a command adds, and few enough that nobody notices.
 pub(crate) const FORGOTTEN_AT_ONCE: usize = 2;
-
-/// A request id, with a hash of the request that tells a retry from another use of the id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) id: RequestId,
-    pub(crate) fingerprint: u64,
-    /// How many requests the tenant may remember afterwards.
-    pub(crate) ids_max: usize,
-}
 
 /// What is known of a request before it is carried out.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +79,10 @@ impl Done {
         let mut bytes = bits.to_le_bytes().to_vec();
         bytes.extend(self.fingerprint.to_le_bytes());
         bytes.extend(self.at_ms.to_le_bytes());
-        self.effect.hash_into(&mut bytes);
+        match &self.effect {
+            Ok(answer) => answer.hash_into(&mut bytes),
+            Err(refusal) => refusal.hash_into(&mut bytes),
+        }
         xxh3_64(&bytes)
     }
 }
@@ -97,7 +92,7 @@ impl RequestWindow {
     pub(crate) fn check(&self, request: &Request, now_ms: u64) -> Seen {
         if let Some(done) = self.known.get(&request.id.bits()) {
             let same = done.fingerprint == request.fingerprint;
-            return if same { Seen::Before(done.effect) } else { Seen::Reused };
+            return if same { Seen::Before(done.effect.clone()) } else { Seen::Reused };
         }
         let issued_ms = request.id.issued_ms();
         if issued_ms <= self.horizon_ms {
@@ -163,13 +158,14 @@ mod tests {
     use steadfast_memory_api::Id;
 
     use super::*;
+    use crate::refusal::Refusal;
 
     fn request(issued_ms: u64, unique: u64) -> Request {
         Request { id: RequestId::from_parts(issued_ms, unique), fingerprint: unique, ids_max: COUNT_MAX }
     }
 
     const COUNT_MAX: usize = 1 << 16;
-    const EFFECT: Effect = Effect::UnknownId { id: Id::new(7) };
+    const EFFECT: Effect = Err(Refusal::UnknownId { id: Id::new(7) });
     const NOW: u64 = 1_000_000_000;
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
