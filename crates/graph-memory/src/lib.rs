@@ -88,11 +88,7 @@ pub use steadfast_text_index::{Analyzer, Language, NoStemming};
 #[cfg(not(steadfast_loom))]
 pub use steadfast_vector_index::Metric;
 
-pub use steadfast_memory_api::{
-    Allocate, Answer, AttributeRef, AttributeValue, Attributes, Clause, Content, ContentParts, Delete,
-    Filter, Hit, Hits, Id, Limits, Matched, Memory, MemoryError, Number, OnSlug, Outcome, PartScore, Patch,
-    Problem, Record, RequestId, Search, Seq, Span, TenantStats, TextMode, ValueRange, Version, Why,
-};
+pub use steadfast_memory_api::*;
 
 /// Runs the example of the crate's README as a test.
 #[cfg(doctest)]

@@ -127,7 +127,8 @@ fn bytes_and_fingerprints_are_those_of_the_first_build() {
         let id = O::request_id(&request).map(|id| (id, limits.request_ids));
         let context = Context { metric, ..context(&limits) };
         let encoded = EncodedCommand::new(Command::new(tenant, id, O::resolve(request, &context).unwrap()));
-        let hex: String = encoded.parts().concat().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex =
+            encoded.parts().concat().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         assert_eq!(hex, bytes);
         assert_eq!(encoded.command.change.fingerprint(), fingerprint, "{hex}");
     }
