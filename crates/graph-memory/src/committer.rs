@@ -4,12 +4,10 @@
 //! in log order; publish each changed tenant's next value with one swap. When the log can't be trusted any more it is
 //! **poisoned**: what was in flight has an unknown outcome, everything later is refused, and reads go on.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
 use steadfast_memory_api::{MemoryError, Seq};
 use steadfast_metrics::Histogram;
 
@@ -19,47 +17,11 @@ use crate::config::Clock;
 use crate::handoff::{Queued, Refused, Stages};
 use crate::indexing::Indexing;
 use crate::log::{AppendError, Log};
-use crate::value::TenantValue;
+use crate::published::{Published, TenantCell};
+use crate::stats::BatchTime;
 
-/// What a caller hands in.
-pub(crate) type Job = EncodedCommand;
-
-/// What a caller gets: what came of it, or why it could not be tried.
-pub(crate) type JobAnswer = Result<Effect, MemoryError>;
-
-/// A tenant as readers see it.
-#[derive(Debug)]
-pub(crate) struct TenantCell {
-    pub(crate) number: u32,
-    pub(crate) value: ArcSwap<TenantValue>,
-}
-
-/// What the committer shows to everybody else.
-#[derive(Debug, Default)]
-pub(crate) struct Published {
-    /// By name.
-    pub(crate) tenants: DashMap<Arc<str>, Arc<TenantCell>>,
-    /// Set once, when a write to the disk has failed.
-    pub(crate) poisoned: OnceLock<String>,
-    pub(crate) counters: Counters,
-}
-
-/// The committer's figures. Each is written by the committer alone and read by anybody, one by one; Relaxed is
-/// enough, since none of them guards anything.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) last_seq: AtomicU64,
-    pub(crate) batches: AtomicU64,
-    pub(crate) commands: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) syncs: AtomicU64,
-    pub(crate) encode_ns: AtomicU64,
-    pub(crate) segment_ns: AtomicU64,
-    pub(crate) write_ns: AtomicU64,
-    pub(crate) apply_ns: AtomicU64,
-    pub(crate) index_ns: AtomicU64,
-    pub(crate) publish_ns: AtomicU64,
-}
+/// What a caller gets: what came of its command, or why the command could not be tried.
+pub(crate) type CommitResult = Result<Effect, MemoryError>;
 
 /// The stages of a commit.
 pub(crate) struct Committer {
@@ -117,34 +79,16 @@ impl Committer {
             AppendError::Unknown(error) => MemoryError::Poisoned { detail: error.to_string() },
         })
     }
-
-    fn count(&self, apply_ns: u64, index_ns: u64, publish_ns: u64) {
-        let counters = &self.published.counters;
-        let stats = self.log.stats();
-        let pairs = [
-            (&counters.last_seq, self.next_seq - 1),
-            (&counters.batches, stats.batches),
-            (&counters.commands, stats.commands),
-            (&counters.bytes, stats.bytes),
-            (&counters.syncs, stats.syncs),
-            (&counters.encode_ns, stats.encode_ns),
-            (&counters.segment_ns, stats.segment_ns),
-            (&counters.write_ns, stats.write_ns),
-            (&counters.apply_ns, counters.apply_ns.load(Ordering::Relaxed) + apply_ns),
-            (&counters.index_ns, counters.index_ns.load(Ordering::Relaxed) + index_ns),
-            (&counters.publish_ns, counters.publish_ns.load(Ordering::Relaxed) + publish_ns),
-        ];
-        for (counter, value) in pairs {
-            counter.store(value, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Stages for Committer {
-    type Job = Job;
-    type Answer = JobAnswer;
+    type Job = EncodedCommand;
+    type Answer = CommitResult;
 
-    fn persist(&mut self, jobs: &[Queued<Job, JobAnswer>]) -> Result<usize, Refused<JobAnswer>> {
+    fn persist(
+        &mut self,
+        jobs: &[Queued<EncodedCommand, CommitResult>],
+    ) -> Result<usize, Refused<CommitResult>> {
         if let Some(detail) = self.published.poisoned.get() {
             let error = MemoryError::Poisoned { detail: detail.clone() };
             return Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) });
@@ -177,7 +121,7 @@ impl Stages for Committer {
         }
     }
 
-    fn apply(&mut self, job: Job) -> JobAnswer {
+    fn apply(&mut self, job: EncodedCommand) -> CommitResult {
         let stamp = Stamp { seq: Seq::new(self.next_seq), now_ms: self.now_ms };
         self.next_seq += 1;
         Ok(self.tenants.apply(job.command, stamp))
@@ -202,9 +146,12 @@ impl Stages for Committer {
                 published.tenants.insert(Arc::clone(name), cell);
             }
         });
-        let apply_ns = (applied - self.batch_began).as_nanos() as u64;
-        let index_ns = (tended - applied).as_nanos() as u64;
-        self.count(apply_ns, index_ns, tended.elapsed().as_nanos() as u64);
+        let time = BatchTime {
+            apply: applied - self.batch_began,
+            index: tended - applied,
+            publish: tended.elapsed(),
+        };
+        self.published.counters.record(Seq::new(self.next_seq - 1), self.log.stats(), time);
     }
 
     fn tend(&mut self) {

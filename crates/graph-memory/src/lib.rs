@@ -45,17 +45,23 @@ pub mod fs;
 #[cfg(not(steadfast_loom))]
 mod fusion;
 #[cfg(not(steadfast_loom))]
+mod graph_memory;
+#[cfg(not(steadfast_loom))]
 mod indexing;
 #[cfg(not(steadfast_loom))]
 mod log;
 #[cfg(not(steadfast_loom))]
 mod priority;
 #[cfg(not(steadfast_loom))]
+mod published;
+#[cfg(not(steadfast_loom))]
 mod refusal;
 #[cfg(not(steadfast_loom))]
 mod requests;
 #[cfg(not(steadfast_loom))]
 mod search;
+#[cfg(not(steadfast_loom))]
+mod stats;
 #[cfg(not(steadfast_loom))]
 mod store;
 #[cfg(not(steadfast_loom))]
@@ -74,8 +80,9 @@ pub use {
     config::{Clock, Config, LogConfig, Progress, SystemClock},
     embed::{Embedder, Lexical},
     error::OpenError,
+    graph_memory::GraphMemory,
     log::{Recovery, TornTail},
-    store::{CommitTime, GraphMemory, StoreStats},
+    stats::{CommitTime, StoreStats},
     tenant::{Tenant, View},
     verified::{Defect, Verified},
 };

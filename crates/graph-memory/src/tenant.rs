@@ -11,7 +11,7 @@ use steadfast_memory_api::{
 use crate::command::{
     Command, Context, Deletion, EncodedCommand, MemoryPatch, NewMemory, Registered, TenantKey,
 };
-use crate::committer::TenantCell;
+use crate::published::TenantCell;
 use crate::refusal::Caller;
 use crate::search::search;
 use crate::store::Store;

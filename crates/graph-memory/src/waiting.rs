@@ -1,4 +1,4 @@
-//! Waiting without a runtime: a value that arrives once, and a thread that waits for a future.
+//! Waiting without a runtime: a value that is set once, and a thread that waits for a future.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,7 +8,7 @@ use std::thread::Thread;
 
 /// A value that is set once; any number of tasks wait for it.
 #[derive(Debug)]
-pub(crate) struct Arrival<T>(Mutex<State<T>>);
+pub(crate) struct OnceEvent<T>(Mutex<State<T>>);
 
 #[derive(Debug)]
 struct State<T> {
@@ -16,7 +16,7 @@ struct State<T> {
     wakers: Vec<Waker>,
 }
 
-impl<T: Clone> Arrival<T> {
+impl<T: Clone> OnceEvent<T> {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State { value: None, wakers: Vec::new() }))
     }
