@@ -21,13 +21,13 @@ pub(crate) struct Tenants {
     numbers: HashMap<Arc<str>, u32>,
     /// Numbers of those that changed since the last [`Tenants::publish_changed`].
     changed: Vec<u32>,
-    /// Numbers of those that changed since the last [`Tenants::plan_touched`].
-    touched: Vec<u32>,
-    /// Numbers of those whose indexes were found to be behind.
-    behind: Vec<u32>,
+    /// Numbers of those that changed since the last [`Tenants::plan_dirty`].
+    dirty: Vec<u32>,
+    /// Numbers of those whose indexes were found to be backlogged.
+    backlogged: Vec<u32>,
     /// The tenants that remember requests, each once, with the log's time at which some of them may be old; in the order
     /// of that time.
-    remembering: VecDeque<(u64, u32)>,
+    deduplication: VecDeque<(u64, u32)>,
 }
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Tenant {
     value: TenantValue,
     requests: RequestWindow,
     changed: bool,
-    touched: bool,
+    dirty: bool,
 }
 
 impl Tenants {
@@ -64,11 +64,11 @@ impl Tenants {
         let Some(tenant) = number.checked_sub(1).and_then(|at| self.all.get_mut(at as usize)) else {
             return Err(Refusal::UnknownTenant);
         };
-        tenant.mark(&mut self.changed, &mut self.touched, number);
+        tenant.mark(&mut self.changed, &mut self.dirty, number);
         let remembered_none = tenant.requests.is_empty();
         let effect = tenant.apply(command.request, command.change, stamp);
         if remembered_none && !tenant.requests.is_empty() {
-            self.remembering.push_back((stamp.now_ms.saturating_add(AGE_MS_MAX), number));
+            self.deduplication.push_back((stamp.now_ms.saturating_add(AGE_MS_MAX), number));
         }
         effect
     }
@@ -83,15 +83,15 @@ impl Tenants {
     }
 
     /// Hands what should be built for the indexes of the tenants that changed since the last call to `build`.
-    pub(crate) fn plan_touched(&mut self, mut build: impl FnMut(u32, IndexBuild)) {
-        for number in self.touched.drain(..) {
+    pub(crate) fn plan_dirty(&mut self, mut build: impl FnMut(u32, IndexBuild)) {
+        for number in self.dirty.drain(..) {
             let tenant = &mut self.all[number as usize - 1];
-            tenant.touched = false;
+            tenant.dirty = false;
             while let Some(planned) = tenant.value.plan_index() {
                 build(number, planned);
             }
-            if tenant.value.index_is_behind() {
-                self.behind.push(number);
+            if tenant.value.index_is_backlogged() {
+                self.backlogged.push(number);
             }
         }
     }
@@ -100,32 +100,32 @@ impl Tenants {
     pub(crate) fn install(&mut self, number: u32, built: IndexBuilt) {
         let tenant = &mut self.all[number as usize - 1];
         tenant.value.install_index(built);
-        tenant.mark(&mut self.changed, &mut self.touched, number);
+        tenant.mark(&mut self.changed, &mut self.dirty, number);
     }
 
-    /// Whether any tenant's indexes are behind.
-    pub(crate) fn is_behind(&mut self) -> bool {
+    /// Whether any tenant's indexes are backlogged.
+    pub(crate) fn is_backlogged(&mut self) -> bool {
         let all = &self.all;
-        self.behind.retain(|number| all[*number as usize - 1].value.index_is_behind());
-        !self.behind.is_empty()
+        self.backlogged.retain(|number| all[*number as usize - 1].value.index_is_backlogged());
+        !self.backlogged.is_empty()
     }
 
     /// Forgets a few old requests of the tenant whose turn it is: a constant amount of work for a command, and more
     /// than a command adds. When none is left that is old, it is the next one's turn.
     fn forget_old_requests(&mut self, now_ms: u64) {
-        let Some((_, number)) = self.remembering.front().copied().filter(|(due_ms, _)| *due_ms <= now_ms)
+        let Some((_, number)) = self.deduplication.front().copied().filter(|(due_ms, _)| *due_ms <= now_ms)
         else {
             return;
         };
         let tenant = &mut self.all[number as usize - 1];
         if !tenant.requests.forget_old(now_ms) {
-            self.remembering.pop_front();
+            self.deduplication.pop_front();
             if !tenant.requests.is_empty() {
-                self.remembering.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
+                self.deduplication.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
             }
         }
         tenant.value.requests_hash = tenant.requests.state_hash();
-        tenant.mark(&mut self.changed, &mut self.touched, number);
+        tenant.mark(&mut self.changed, &mut self.dirty, number);
     }
 
     /// A hash of everything that the log determines.
@@ -141,22 +141,22 @@ impl Tenants {
     fn add(&mut self, tenant: Tenant, now_ms: u64) {
         let number = self.all.len() as u32 + 1;
         if !tenant.requests.is_empty() {
-            self.remembering.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
+            self.deduplication.push_back((now_ms.saturating_add(AGE_MS_MAX), number));
         }
         self.numbers.insert(Arc::clone(&tenant.name), number);
         self.all.push(tenant);
-        self.all[number as usize - 1].mark(&mut self.changed, &mut self.touched, number);
+        self.all[number as usize - 1].mark(&mut self.changed, &mut self.dirty, number);
     }
 }
 
 impl Tenant {
     /// Notes, once, that it changed.
-    fn mark(&mut self, changed: &mut Vec<u32>, touched: &mut Vec<u32>, number: u32) {
+    fn mark(&mut self, changed: &mut Vec<u32>, dirty: &mut Vec<u32>, number: u32) {
         if !std::mem::replace(&mut self.changed, true) {
             changed.push(number);
         }
-        if !std::mem::replace(&mut self.touched, true) {
-            touched.push(number);
+        if !std::mem::replace(&mut self.dirty, true) {
+            dirty.push(number);
         }
     }
 
@@ -166,7 +166,7 @@ impl Tenant {
             value: TenantValue::new(analyzer),
             requests: RequestWindow::default(),
             changed: false,
-            touched: false,
+            dirty: false,
         }
     }
 
@@ -320,7 +320,7 @@ mod tests {
         for _ in 0..500 {
             apply(&mut tenants, 2, None, later).unwrap_err();
         }
-        assert!(tenants.all[0].requests.is_empty() && tenants.remembering.is_empty());
+        assert!(tenants.all[0].requests.is_empty() && tenants.deduplication.is_empty());
         let horizon_ms = NOW + 999;
         let effect = apply(&mut tenants, 1, Some(horizon_ms), later);
         assert!(
@@ -328,6 +328,6 @@ mod tests {
         );
         let unknown = Err(Refusal::UnknownId { id: Id::new(1) });
         assert_eq!(apply(&mut tenants, 1, Some(horizon_ms + 1), later), unknown);
-        assert_eq!(tenants.remembering.len(), 1, "it remembers again");
+        assert_eq!(tenants.deduplication.len(), 1, "it remembers again");
     }
 }

@@ -129,11 +129,11 @@ impl Stages for Committer {
 
     fn publish(&mut self) {
         let applied = Instant::now();
-        self.indexing.tend(&mut self.tenants);
+        self.indexing.maintain(&mut self.tenants);
         if self.indexing.has_failed() {
             drop(self.published.poisoned.set("building an index panicked".into()));
         }
-        let tended = Instant::now();
+        let maintained = Instant::now();
         let (cells, published) = (&mut self.cells, &self.published);
         self.tenants.publish_changed(|number, name, value| {
             let value = value.clone();
@@ -148,13 +148,13 @@ impl Stages for Committer {
         });
         let time = BatchTime {
             apply: applied - self.batch_began,
-            index: tended - applied,
-            publish: tended.elapsed(),
+            index: maintained - applied,
+            publish: maintained.elapsed(),
         };
         self.published.counters.record(Seq::new(self.next_seq - 1), self.log.stats(), time);
     }
 
-    fn tend(&mut self) {
+    fn maintain(&mut self) {
         self.batch_began = Instant::now();
         self.publish();
     }

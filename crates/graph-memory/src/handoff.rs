@@ -1,37 +1,37 @@
 //! The hand-off between many callers and the one committer: queue → batch → publish → answer.
 //!
 //! # Protocol
-//! A caller [submits](Handoff::submit) a job and holds a [`Ticket`], a future. The job goes
-//! - into the **queue**, where there is room and nobody waits for room: from here on it will be carried
-//!   out, whether or not the caller stays;
-//! - else into the **waiting line**, first come first served, until room is made by the committer, or until its
-//!   deadline ([`Handoff::expire`]), or until the ticket is dropped: then it never happens;
-//! - else, the line being full as well, nowhere: the ticket is answered at once.
+//! A caller [submits](Handoff::submit) a job and holds a [`ResponseFuture`]. The job goes
+//! - into the **queue**, if it has space and no other job waits for space: from here on the job is carried out, whether
+//!   or not the caller stays;
+//! - else into the **overflow queue**, first in, first out, until the committer makes space, the deadline passes
+//!   ([`Handoff::expire`]) or the future is dropped; in the latter two cases it never happens;
+//! - else, if the overflow queue is full as well, nowhere: the future is ready at once.
 //!
-//! The committer ([`serve`]) swaps the whole queue against an empty one under one short lock and lets
-//! the line move up. For each part of the batch that its stages persist together it applies the jobs in
-//! order, publishes once, and only then answers.
+//! The committer ([`serve`]) swaps the whole queue for an empty one under one short lock and promotes jobs from the
+//! overflow queue. For each part of the batch that its stages persist together it applies the jobs in order, publishes
+//! once, and only then answers.
 //!
-//! **Waking.** To wake a task from outside of its runtime costs several times what it costs from inside. So the callers of a
-//! batch are put into a few groups, each with one list of wakers; the committer wakes only one of each group, and whichever
-//! ticket of the group is polled or dropped first wakes the rest, from inside the runtime. Should that
-//! task be kept from running, the committer itself wakes the rest: before it answers the next batch, or as
-//! soon as it has been without work for [`PATIENCE`].
+//! **Waking.** Waking a task from outside its runtime costs several times as much as from inside. Therefore the callers
+//! of a batch form a few groups, each with one list of wakers. The committer wakes one caller of each group; whichever
+//! future of the group is polled or dropped first wakes the rest, from inside the runtime. If that task is kept from
+//! running, the committer wakes the rest itself: before it answers the next batch, or after it has been idle for
+//! [`GRACE`].
 //!
 //! # Invariants (modelled in `handoff/model.rs`)
-//! 1. Each job in the queue is answered exactly once: by the committer, or, should the committer unwind, by
-//!    the drop of its [`Owed`] (then as [`Reply::Lost`]). So nobody waits for ever.
+//! 1. Each job in the queue is answered exactly once: by the committer or, if the committer unwinds, by the drop of its
+//!    [`Responder`] (with [`Reply::Lost`]). So nobody waits for ever.
 //! 2. An answer is stored after `persist` and `publish` of its job returned.
-//! 3. Every stored answer's waker is called, by the committer or by a ticket of the same group.
-//! 4. Jobs are applied in the order of their submission; the line isn't overtaken.
+//! 3. The committer or a future of the same group calls the waker of every stored answer.
+//! 4. Jobs are applied in the order of their submission; none overtakes the overflow queue.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
-use answers::{Owed, Slot, WakeList};
+use answers::{Responder, Slot, WakeList};
 
-pub(crate) use answers::{Reply, Ticket};
+pub(crate) use answers::{Reply, ResponseFuture};
 
 mod answers;
 #[cfg(all(test, steadfast_loom))]
@@ -39,8 +39,8 @@ mod model;
 #[cfg(all(test, not(steadfast_loom)))]
 mod tests;
 
-/// How long an idle committer leaves it to a batch's own tasks to wake each other.
-const PATIENCE: Duration = Duration::from_micros(100);
+/// How long an idle committer waits for a batch's own tasks to wake each other.
+const GRACE: Duration = Duration::from_micros(100);
 
 /// How many callers share one list of wakers at most.
 const WAKE_GROUP: usize = 32;
@@ -52,11 +52,11 @@ const WAKE_LISTS: usize = if cfg!(steadfast_loom) { 1 } else { 2 };
 pub(crate) struct Bounds {
     /// Jobs in the queue.
     pub(crate) jobs: usize,
-    /// Bytes of the jobs in the queue; a job that is larger is let in when the queue is empty.
+    /// Bytes of the jobs in the queue; a larger job is accepted while the queue is empty.
     pub(crate) bytes: usize,
-    /// Jobs in the waiting line.
+    /// Jobs in the overflow queue.
     pub(crate) waiters: usize,
-    /// Bytes of the jobs in the waiting line; a job that is larger is let in when nobody waits.
+    /// Bytes of the jobs in the overflow queue; a larger job is accepted while the overflow queue is empty.
     pub(crate) waiting_bytes: usize,
 }
 
@@ -76,8 +76,8 @@ pub(crate) trait Stages {
     /// Lets readers see the next value.
     fn publish(&mut self);
 
-    /// Called when somebody [nudged](Handoff::nudge) a committer that had no job.
-    fn tend(&mut self);
+    /// Called when the committer was [woken](Handoff::wake) without a job.
+    fn maintain(&mut self);
 }
 
 /// Why jobs could not be made durable.
@@ -95,7 +95,7 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
     let mut woken = Woken(Vec::new());
     while handoff.next_batch(&mut queue, &mut woken.0) {
         if queue.is_empty() {
-            stages.tend();
+            stages.maintain();
             continue;
         }
         let began = Instant::now();
@@ -104,14 +104,14 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
         while !batch.as_slice().is_empty() {
             match stages.persist(batch.as_slice()) {
                 Ok(durable) => {
-                    for Queued { job, owed } in batch.by_ref().take(durable) {
-                        answers.push((owed, stages.apply(job)));
+                    for Queued { job, responder } in batch.by_ref().take(durable) {
+                        answers.push((responder, stages.apply(job)));
                     }
                     stages.publish();
                 }
                 Err(refused) => {
-                    for Queued { owed, .. } in batch.by_ref().take(refused.jobs) {
-                        answers.push((owed, (refused.answer)()));
+                    for Queued { responder, .. } in batch.by_ref().take(refused.jobs) {
+                        answers.push((responder, (refused.answer)()));
                     }
                 }
             }
@@ -146,13 +146,13 @@ impl<J, A> std::fmt::Debug for Handoff<J, A> {
     }
 }
 
-/// The queue, the waiting line, and who sleeps on them.
+/// The queue, the overflow queue, and who sleeps on them.
 pub(crate) struct Handoff<J, A> {
     shared: Mutex<Shared<J, A>>,
     /// The committer waits here for work.
     work: Condvar,
-    /// The keeper of deadlines waits here for somebody to join the line.
-    line: Condvar,
+    /// The deadline thread waits here for a job to join the overflow queue.
+    overflow: Condvar,
     bounds: Bounds,
 }
 
@@ -166,7 +166,7 @@ struct Shared<J, A> {
     waiting_bytes: usize,
     next_waiter: u64,
     committer_sleeps: bool,
-    nudged: bool,
+    wake_requested: bool,
     closed: bool,
     last_batch: (usize, Duration),
 }
@@ -178,10 +178,10 @@ struct Waiter<J, A> {
     queued: Option<Queued<J, A>>,
 }
 
-/// A job on its way to the committer, with the answer that is owed for it.
+/// A job on its way to the committer, with the duty to answer it.
 pub(crate) struct Queued<J, A> {
     pub(crate) job: J,
-    owed: Owed<A>,
+    responder: Responder<A>,
 }
 
 impl<J, A> Handoff<J, A> {
@@ -194,27 +194,28 @@ impl<J, A> Handoff<J, A> {
             waiting_bytes: 0,
             next_waiter: 0,
             committer_sleeps: false,
-            nudged: false,
+            wake_requested: false,
             closed: false,
             last_batch: (1, Duration::from_millis(1)),
         };
-        Self { shared: Mutex::new(shared), work: Condvar::new(), line: Condvar::new(), bounds }
+        Self { shared: Mutex::new(shared), work: Condvar::new(), overflow: Condvar::new(), bounds }
     }
 
-    /// Hands in a job of `bytes`; waits for room, if need be, until `deadline` (asked for only then). Never blocks: the ticket does the waiting.
+    /// Submits a job of `bytes`, which waits for space until `deadline` (called only if it must wait). Never blocks: the
+    /// future waits.
     pub(crate) fn submit(
         this: &Arc<Self>,
         job: J,
         bytes: usize,
         deadline: impl FnOnce() -> Instant,
-    ) -> Ticket<J, A> {
+    ) -> ResponseFuture<J, A> {
         let slot = Arc::new(Slot::new());
-        let queued = Queued { job, owed: Owed::new(&slot) };
+        let queued = Queued { job, responder: Responder::new(&slot) };
         let mut shared = lock(&this.shared);
         let mut place = None;
         if shared.closed {
             drop(shared);
-            queued.owed.complete(Reply::Closed);
+            queued.responder.respond(Reply::Closed);
         } else if shared.deadlines.is_empty() && shared.has_room(bytes, &this.bounds) {
             shared.queue_bytes += bytes;
             shared.queue.push(queued);
@@ -223,41 +224,41 @@ impl<J, A> Handoff<J, A> {
             if asleep {
                 this.work.notify_one();
             }
-        } else if shared.line_has_room(bytes, &this.bounds) {
+        } else if shared.overflow_has_room(bytes, &this.bounds) {
             shared.waiting_bytes += bytes;
             let (number, deadline) = (shared.next_waiter, deadline());
             shared.next_waiter += 1;
             shared.deadlines.insert((deadline, number));
             shared.waiting.push_back(Waiter { number, bytes, deadline, queued: Some(queued) });
             drop(shared);
-            this.line.notify_one();
+            this.overflow.notify_one();
             place = Some((Arc::clone(this), number));
         } else {
             let retry_after = shared.retry_after();
             drop(shared);
-            queued.owed.complete(Reply::Overloaded { retry_after });
+            queued.responder.respond(Reply::Overloaded { retry_after });
         }
-        Ticket::new(slot, place)
+        ResponseFuture::new(slot, place)
     }
 
-    /// Swaps the queue into `batch`, which is empty; waits while there is nothing. False: closed, and nothing left. The batch
-    /// stays empty when the committer was nudged.
+    /// Swaps the queue into `batch`, which is empty; waits while the queue is empty. Returns false when the hand-off is
+    /// closed and nothing is left. The batch stays empty when somebody [woke](Self::wake) the committer.
     ///
-    /// Wakes what is left on `woken`, the previous batch's lists, before it sleeps for long.
+    /// Wakes the callers left on `woken`, the previous batch's lists, before it sleeps for long.
     fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &mut Vec<Arc<WakeList>>) -> bool {
         let mut shared = lock(&self.shared);
-        let mut patient = true;
+        let mut in_grace = true;
         while shared.queue.is_empty() {
             if shared.closed {
                 return false;
             }
-            if std::mem::take(&mut shared.nudged) {
+            if std::mem::take(&mut shared.wake_requested) {
                 return true;
             }
             shared = if woken.is_empty() {
                 self.sleep(shared, None)
-            } else if std::mem::take(&mut patient) && woken.iter().any(|list| list.is_pending()) {
-                self.sleep(shared, Some(PATIENCE))
+            } else if std::mem::take(&mut in_grace) && woken.iter().any(|list| list.is_pending()) {
+                self.sleep(shared, Some(GRACE))
             } else {
                 drop(shared);
                 wake_rest(woken);
@@ -266,9 +267,9 @@ impl<J, A> Handoff<J, A> {
         }
         std::mem::swap(&mut shared.queue, batch);
         shared.queue_bytes = 0;
-        shared.move_up(&self.bounds);
+        shared.promote(&self.bounds);
         if shared.closed {
-            self.line.notify_all();
+            self.overflow.notify_all();
         }
         true
     }
@@ -288,10 +289,10 @@ impl<J, A> Handoff<J, A> {
         shared
     }
 
-    /// Has the committer [tend](Stages::tend) to its own affairs, if it has no job; never waits.
-    pub(crate) fn nudge(&self) {
+    /// Has the committer call [`Stages::maintain`], if it has no job; never waits.
+    pub(crate) fn wake(&self) {
         let mut shared = lock(&self.shared);
-        shared.nudged = true;
+        shared.wake_requested = true;
         let asleep = shared.committer_sleeps;
         drop(shared);
         if asleep {
@@ -303,7 +304,7 @@ impl<J, A> Handoff<J, A> {
         lock(&self.shared).last_batch = (jobs, took);
     }
 
-    /// Refuses whoever in the line has a deadline up to `now`; returns the earliest one left.
+    /// Refuses the jobs in the overflow queue whose deadline is `now` or earlier; returns the earliest deadline left.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut expired = Vec::new();
         let mut shared = lock(&self.shared);
@@ -311,19 +312,19 @@ impl<J, A> Handoff<J, A> {
         while let Some(&(deadline, number)) = shared.deadlines.first()
             && deadline <= now
         {
-            expired.extend(shared.leave_line(number));
+            expired.extend(shared.leave_overflow(number));
         }
         let next = shared.deadlines.first().map(|(deadline, _)| *deadline);
         drop(shared);
         for queued in expired {
-            queued.owed.complete(Reply::Overloaded { retry_after });
+            queued.responder.respond(Reply::Overloaded { retry_after });
         }
         next
     }
 
-    /// The keeper of deadlines: expires them as they come, until the hand-off is closed.
+    /// Runs the deadline thread: expires deadlines as they pass, until the hand-off is closed.
     #[cfg(not(steadfast_loom))]
-    pub(crate) fn keep_deadlines(&self) {
+    pub(crate) fn run_deadlines(&self) {
         loop {
             let next = self.expire(Instant::now());
             let shared = lock(&self.shared);
@@ -334,18 +335,18 @@ impl<J, A> Handoff<J, A> {
                 _ if shared.deadlines.first().map(|(deadline, _)| *deadline) != next => {}
                 Some(next) => {
                     let left = next.saturating_duration_since(Instant::now());
-                    drop(self.line.wait_timeout(shared, left));
+                    drop(self.overflow.wait_timeout(shared, left));
                 }
-                None => drop(self.line.wait(shared)),
+                None => drop(self.overflow.wait(shared)),
             }
         }
     }
 
-    /// Takes no more jobs. What is queued and who waits in line is still served.
+    /// Accepts no more jobs. Jobs in the queue and in the overflow queue are still served.
     pub(crate) fn close(&self) {
         lock(&self.shared).closed = true;
         self.work.notify_all();
-        self.line.notify_all();
+        self.overflow.notify_all();
     }
 
     /// Closes, and answers [`Reply::Lost`] to all that waits: the committer is gone.
@@ -356,12 +357,12 @@ impl<J, A> Handoff<J, A> {
         shared.deadlines.clear();
         shared.waiting_bytes = 0;
         drop(shared);
-        self.line.notify_all();
+        self.overflow.notify_all();
         // Dropping them answers; not under the lock.
         drop((queue, waiting));
     }
 
-    /// Jobs in the queue and in the waiting line.
+    /// Returns the numbers of jobs in the queue and in the overflow queue.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let shared = lock(&self.shared);
         (shared.queue.len(), shared.deadlines.len())
@@ -385,14 +386,14 @@ impl<J, A> Shared<J, A> {
             || (self.queue.len() < bounds.jobs && self.queue_bytes.saturating_add(bytes) <= bounds.bytes)
     }
 
-    fn line_has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
+    fn overflow_has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
         let waiting = self.deadlines.len();
         waiting < bounds.waiters
             && (waiting == 0 || self.waiting_bytes.saturating_add(bytes) <= bounds.waiting_bytes)
     }
 
-    /// Lets the line into the queue as far as there is room.
-    fn move_up(&mut self, bounds: &Bounds) {
+    /// Moves jobs from the overflow queue into the queue, as far as it has space.
+    fn promote(&mut self, bounds: &Bounds) {
         while let Some(first) = self.waiting.front() {
             if first.queued.is_some() && !self.has_room(first.bytes, bounds) {
                 break;
@@ -407,8 +408,8 @@ impl<J, A> Shared<J, A> {
         }
     }
 
-    /// Takes the job of waiter `number` out of the line, if it is still there.
-    fn leave_line(&mut self, number: u64) -> Option<Queued<J, A>> {
+    /// Takes the job of waiter `number` out of the overflow queue, if it is still there.
+    fn leave_overflow(&mut self, number: u64) -> Option<Queued<J, A>> {
         let at = self.waiting.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
         let queued = self.waiting[at].queued.take()?;
         self.waiting_bytes -= self.waiting[at].bytes;

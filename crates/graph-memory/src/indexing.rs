@@ -1,12 +1,12 @@
-//! Index building in the background: what tenants' indexes plan is built by two threads and put in place by the committer.
+//! Index building in the background: two threads build what tenants' indexes plan, and the committer installs it.
 //!
-//! The committer calls [`Indexing::tend`] for each batch: it installs what is built, hands over what is planned, and, when
-//! a tail has grown past its bound because sealing is behind, waits for it. So commits wait rather than queries
-//! slow down. When a build is done its thread nudges the committer, so an idle store gets its segments, too.
+//! The committer calls [`Indexing::maintain`] for each batch: it installs what is built and hands over what is planned.
+//! When an index is backlogged, its tail longer than it may be, it waits for the sealing. So commits wait rather than
+//! queries slow down. When a build is done its thread wakes the committer, so an idle store gets its segments, too.
 //! While a log is replayed, replay takes the committer's part.
 //!
-//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's commits should wait for it. Both give way
-//! to any other thread; when they get too little, commits wait, and so leave them the processor.
+//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's commits should wait for it.
+//! Both give way to any other thread; when they get too little, commits wait, and so leave them the processor.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -32,9 +32,9 @@ struct Shared {
     /// The committer waits here when it has to.
     done: Condvar,
     /// How many are built and not yet fetched: lets the committer look without the lock. It fetches what it finds under the lock, so
-    /// Relaxed is enough; what it misses, a nudge brings it back for.
+    /// Relaxed is enough; what it misses, it finds after the next wake-up.
     built: AtomicUsize,
-    nudge: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl Indexing {
             planned: Condvar::new(),
             done: Condvar::new(),
             built: AtomicUsize::new(0),
-            nudge: OnceLock::new(),
+            wake: OnceLock::new(),
         });
         Self { shared, started: false }
     }
@@ -81,19 +81,19 @@ impl Indexing {
         }
     }
 
-    /// Has `nudge` called when something is built; before that, nobody is told.
-    pub(crate) fn on_built(&self, nudge: impl Fn() + Send + Sync + 'static) {
+    /// Has `wake` called when something is built.
+    pub(crate) fn on_built(&self, wake: impl Fn() + Send + Sync + 'static) {
         // Set once, by the store that begins.
-        drop(self.shared.nudge.set(Box::new(nudge)));
+        drop(self.shared.wake.set(Box::new(wake)));
     }
 
     /// Installs what is built and hands over what is planned; waits while a tail is longer than it may be.
-    pub(crate) fn tend(&mut self, tenants: &mut Tenants) {
+    pub(crate) fn maintain(&mut self, tenants: &mut Tenants) {
         if self.shared.built.load(Ordering::Relaxed) > 0 {
             self.install(tenants);
         }
         self.hand_over(tenants);
-        while tenants.is_behind() && self.wait() {
+        while tenants.is_backlogged() && self.wait() {
             self.install(tenants);
             self.hand_over(tenants);
         }
@@ -116,7 +116,7 @@ impl Indexing {
     }
 
     fn hand_over(&mut self, tenants: &mut Tenants) {
-        tenants.plan_touched(|number, build| {
+        tenants.plan_dirty(|number, build| {
             self.start();
             let mut state = self.shared.lock();
             if !state.failed {
@@ -177,8 +177,8 @@ impl Shared {
             }
             self.done.notify_all();
             drop(state);
-            if let Some(nudge) = self.nudge.get() {
-                nudge();
+            if let Some(wake) = self.wake.get() {
+                wake();
             }
             state = self.lock();
         }
@@ -206,7 +206,7 @@ mod tests {
             let stamp = Stamp { seq: Seq::new(seq), now_ms: 0 };
             tenants.apply(Command::new(tenant, None, new), stamp).unwrap();
         }
-        indexing.tend(&mut tenants);
-        assert!(!tenants.is_behind());
+        indexing.maintain(&mut tenants);
+        assert!(!tenants.is_backlogged());
     }
 }

@@ -58,7 +58,7 @@ fn replay(
             // Its outcome was its caller's; only the state counts now.
             drop(tenants.apply(Command::decode(bytes)?, stamp));
         }
-        indexing.tend(&mut tenants);
+        indexing.maintain(&mut tenants);
         Ok(())
     })?;
     Ok((tenants, log, recovery))
@@ -87,10 +87,10 @@ impl Store {
             waiters: limits.queue_waiters,
             waiting_bytes: limits.queue_waiting_bytes,
         }));
-        let nudged = Arc::downgrade(&handoff);
+        let to_wake = Arc::downgrade(&handoff);
         indexing.on_built(move || {
-            if let Some(handoff) = nudged.upgrade() {
-                handoff.nudge();
+            if let Some(handoff) = to_wake.upgrade() {
+                handoff.wake();
             }
         });
         let telemetry = Arc::new(Telemetry::new());
@@ -147,7 +147,7 @@ impl Store {
         };
         threads.push(spawn("steadfast-committer", Box::new(run))?);
         let handoff = Arc::clone(&self.handoff);
-        threads.push(spawn("steadfast-deadlines", Box::new(move || handoff.keep_deadlines()))?);
+        threads.push(spawn("steadfast-deadlines", Box::new(move || handoff.run_deadlines()))?);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The answers' side of the hand-off: where an answer is put down, who is woken, what the caller holds.
+//! The answers' side of the hand-off: where an answer is stored, who is woken, what the caller holds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::Handoff;
 use crate::sync::{Arc, Mutex, lock};
 
-/// What a ticket comes back with.
+/// What a [`ResponseFuture`] resolves to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply<A> {
     /// The committer's answer.
     Answer(A),
-    /// No room until the deadline; the job was not and will not be carried out.
+    /// The queue stayed full until the deadline. The job was not and will not be carried out.
     Overloaded {
-        /// An estimate of when there will be room.
+        /// An estimate of when the queue has space.
         retry_after: Duration,
     },
     /// The hand-off was closed before the job was queued; it was not carried out.
@@ -24,48 +24,48 @@ pub(crate) enum Reply<A> {
     Lost,
 }
 
-/// The duty to answer; fulfilled with [`Reply::Lost`] by dropping it.
-pub(super) struct Owed<A>(Option<Arc<Slot<A>>>);
+/// The duty to answer one job. Dropped, it answers [`Reply::Lost`].
+pub(super) struct Responder<A>(Option<Arc<Slot<A>>>);
 
-impl<A> Owed<A> {
+impl<A> Responder<A> {
     pub(super) fn new(slot: &Arc<Slot<A>>) -> Self {
         Self(Some(Arc::clone(slot)))
     }
 
-    /// Puts the answer down without waking anybody; returns whom to wake.
-    fn put(mut self, reply: Reply<A>, batch: Option<Arc<WakeList>>) -> Option<Waker> {
-        self.0.take().expect("only this line takes it, and it consumes the duty").put(reply, batch)
+    /// Stores the answer without waking anybody; returns the waker to call.
+    fn complete(mut self, reply: Reply<A>, batch: Option<Arc<WakeList>>) -> Option<Waker> {
+        self.0.take().expect("only this line takes it, and it consumes the duty").complete(reply, batch)
     }
 
-    /// Answers a single job and wakes its caller.
-    pub(super) fn complete(self, reply: Reply<A>) {
-        if let Some(waker) = self.put(reply, None) {
+    /// Answers and wakes the caller.
+    pub(super) fn respond(self, reply: Reply<A>) {
+        if let Some(waker) = self.complete(reply, None) {
             waker.wake();
         }
     }
 }
 
-impl<A> Drop for Owed<A> {
+impl<A> Drop for Responder<A> {
     fn drop(&mut self) {
         if let Some(slot) = self.0.take()
-            && let Some(waker) = slot.put(Reply::Lost, None)
+            && let Some(waker) = slot.complete(Reply::Lost, None)
         {
             waker.wake();
         }
     }
 }
 
-/// Where one job's answer is put down and picked up.
+/// The place of one job's answer.
 pub(super) struct Slot<A> {
     state: Mutex<SlotState<A>>,
 }
 
 enum SlotState<A> {
-    /// No answer yet; whom to wake.
+    /// No answer yet; the waker to call.
     Pending(Option<Waker>),
     /// The answer, and the wakers of the rest of its batch.
     Done(Reply<A>, Option<Arc<WakeList>>),
-    /// The answer was picked up, or nobody wants it.
+    /// The answer was taken, or the future was dropped.
     Over,
 }
 
@@ -74,31 +74,31 @@ impl<A> Slot<A> {
         Self { state: Mutex::new(SlotState::Pending(None)) }
     }
 
-    /// Puts the answer down; returns whom to wake.
-    fn put(&self, reply: Reply<A>, batch: Option<Arc<WakeList>>) -> Option<Waker> {
+    /// Stores the answer; returns the waker to call.
+    fn complete(&self, reply: Reply<A>, batch: Option<Arc<WakeList>>) -> Option<Waker> {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, SlotState::Over) {
             SlotState::Pending(waker) => {
                 *state = SlotState::Done(reply, batch);
                 waker
             }
-            // The ticket is gone: nobody wants the answer.
+            // The future was dropped.
             SlotState::Over => None,
             SlotState::Done(..) => unreachable!("a slot is answered once: its job is taken once"),
         }
     }
 }
 
-/// The wakers of one group of a batch's callers that nobody has called yet.
+/// The wakers of one group of a batch's callers that are not called yet.
 pub(super) struct WakeList(Mutex<Vec<Waker>>);
 
 impl WakeList {
-    /// Puts down answers, then wakes the first caller; the others are left on the list.
-    pub(super) fn answer<A>(answers: impl ExactSizeIterator<Item = (Owed<A>, A)>) -> Arc<Self> {
+    /// Stores the answers, then wakes the first caller; the others stay on the list.
+    pub(super) fn answer<A>(answers: impl ExactSizeIterator<Item = (Responder<A>, A)>) -> Arc<Self> {
         let list = Arc::new(Self(Mutex::new(Vec::new())));
         let mut wakers = Vec::with_capacity(answers.len());
-        for (owed, answer) in answers {
-            wakers.extend(owed.put(Reply::Answer(answer), Some(Arc::clone(&list))));
+        for (responder, answer) in answers {
+            wakers.extend(responder.complete(Reply::Answer(answer), Some(Arc::clone(&list))));
         }
         let first = wakers.pop();
         // Before the first is woken: it is the one to find the list.
@@ -124,20 +124,20 @@ impl WakeList {
 /// The caller's side of one job.
 ///
 /// # Cancel safety
-/// Dropped while its job waits in line, the job never happens; dropped later, it happens all the same.
-pub(crate) struct Ticket<J, A> {
+/// Dropped while its job is in the overflow queue, the job never happens; dropped later, it happens all the same.
+pub(crate) struct ResponseFuture<J, A> {
     slot: Arc<Slot<A>>,
-    /// The number in the waiting line, for a job that did not get into the queue at once.
+    /// The number in the overflow queue, for a job that did not get into the queue at once.
     place: Option<(Arc<Handoff<J, A>>, u64)>,
 }
 
-impl<J, A> Ticket<J, A> {
+impl<J, A> ResponseFuture<J, A> {
     pub(super) fn new(slot: Arc<Slot<A>>, place: Option<(Arc<Handoff<J, A>>, u64)>) -> Self {
         Self { slot, place }
     }
 }
 
-impl<J, A> Future for Ticket<J, A> {
+impl<J, A> Future for ResponseFuture<J, A> {
     type Output = Reply<A>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply<A>> {
@@ -160,12 +160,12 @@ impl<J, A> Future for Ticket<J, A> {
                 }
                 Poll::Ready(reply)
             }
-            SlotState::Over => panic!("a ticket was polled after it was ready"),
+            SlotState::Over => panic!("a ResponseFuture was polled after it was ready"),
         }
     }
 }
 
-impl<J, A> Drop for Ticket<J, A> {
+impl<J, A> Drop for ResponseFuture<J, A> {
     fn drop(&mut self) {
         let before = std::mem::replace(&mut *lock(&self.slot.state), SlotState::Over);
         match before {
@@ -178,7 +178,7 @@ impl<J, A> Drop for Ticket<J, A> {
             SlotState::Pending(_) => {
                 if let Some((handoff, number)) = &self.place {
                     // Outside of the lock: dropping a job may run foreign code.
-                    let left = lock(&handoff.shared).leave_line(*number);
+                    let left = lock(&handoff.shared).leave_overflow(*number);
                     drop(left);
                 }
             }

@@ -1,4 +1,4 @@
-//! Models of the hand-off under loom: the shipped queue, loop and tickets, with stages that record what they did.
+//! Models of the hand-off under loom: the shipped queue, loop and responses, with stages that record what they did.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -41,7 +41,7 @@ impl Stages for Recording {
         self.published.store(self.applied, Ordering::Release);
     }
 
-    fn tend(&mut self) {
+    fn maintain(&mut self) {
         if let Some(handoff) = &self.close_when_tending {
             handoff.close();
         }
@@ -64,7 +64,7 @@ impl World {
         self.committer_that(None)
     }
 
-    fn committer_that_closes_when_tending(&self) -> thread::JoinHandle<Vec<usize>> {
+    fn committer_that_closes_in_maintain(&self) -> thread::JoinHandle<Vec<usize>> {
         self.committer_that(Some(Arc::clone(&self.handoff)))
     }
 
@@ -139,7 +139,7 @@ fn loom_nobody_is_answered_before_durability_and_nobody_waits_for_ever() {
 fn loom_readers_see_whole_batches() {
     let outcomes = model(|| {
         let world = World::new(10, 10);
-        let tickets = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
+        let responses = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
         let (published, durable) = (Arc::clone(&world.published), Arc::clone(&world.durable));
         let reader = thread::spawn(move || {
             // Acquire: as the load of a value; pairs with the release of its publication.
@@ -150,14 +150,14 @@ fn loom_readers_see_whole_batches() {
         let committer = world.committer();
         world.handoff.close();
         committer.join().unwrap();
-        drop(tickets);
+        drop(responses);
         reader.join().unwrap()
     });
     assert_eq!(outcomes, BTreeSet::from([0, 2]), "the two jobs were queued together");
 }
 
 #[test]
-fn loom_a_full_queue_lets_the_line_move_up() {
+fn loom_a_full_queue_lets_the_line_promote() {
     let outcomes = model(|| {
         let world = World::new(1, 10);
         let committer = world.committer();
@@ -195,21 +195,21 @@ fn loom_expiry_and_service_of_a_waiter_exclude_each_other() {
 }
 
 #[test]
-fn loom_a_nudge_is_not_lost() {
+fn loom_a_wake_is_not_lost() {
     let outcomes = model(|| {
         let world = World::new(10, 10);
-        let committer = world.committer_that_closes_when_tending();
-        let nudger = {
+        let committer = world.committer_that_closes_in_maintain();
+        let waker = {
             let handoff = Arc::clone(&world.handoff);
-            thread::spawn(move || handoff.nudge())
+            thread::spawn(move || handoff.wake())
         };
         let reply = loom::future::block_on(Handoff::submit(&world.handoff, 1, 1, Instant::now));
-        nudger.join().unwrap();
-        // Ends only if the nudge arrived.
+        waker.join().unwrap();
+        // Ends only if the wake arrived.
         committer.join().unwrap();
         reply == Reply::Closed
     });
-    assert_eq!(outcomes, BTreeSet::from([false, true]), "tended before the job came, and after");
+    assert_eq!(outcomes, BTreeSet::from([false, true]), "maintained before the job came, and after");
 }
 
 #[test]
@@ -243,10 +243,10 @@ fn loom_every_stored_answer_wakes_even_if_the_first_woken_never_runs() {
         let notes = [1, 2].map(|_| std::sync::Arc::new(Noted(AtomicBool::new(false))));
         let committer = world.committer();
         let mut pending = [false; 2];
-        let mut tickets = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
-        for ((ticket, note), pending) in tickets.iter_mut().zip(&notes).zip(&mut pending) {
+        let mut responses = [1, 2].map(|job| Handoff::submit(&world.handoff, job, 1, Instant::now));
+        for ((response, note), pending) in responses.iter_mut().zip(&notes).zip(&mut pending) {
             let waker = Waker::from(std::sync::Arc::clone(note));
-            *pending = Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending();
+            *pending = Pin::new(response).poll(&mut Context::from_waker(&waker)).is_pending();
         }
         world.handoff.close();
         committer.join().unwrap();

@@ -15,7 +15,7 @@ struct Doubling {
     applied: Vec<u32>,
     panic_at: Option<u32>,
     refuse: bool,
-    tended: usize,
+    maintained: usize,
 }
 
 impl Stages for Doubling {
@@ -37,8 +37,8 @@ impl Stages for Doubling {
 
     fn publish(&mut self) {}
 
-    fn tend(&mut self) {
-        self.tended += 1;
+    fn maintain(&mut self) {
+        self.maintained += 1;
     }
 }
 
@@ -50,8 +50,8 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-fn ready<J, A>(ticket: &mut Ticket<J, A>) -> Option<Reply<A>> {
-    match Pin::new(ticket).poll(&mut Context::from_waker(Waker::noop())) {
+fn ready<J, A>(response: &mut ResponseFuture<J, A>) -> Option<Reply<A>> {
+    match Pin::new(response).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(reply) => Some(reply),
         Poll::Pending => None,
     }
@@ -87,17 +87,20 @@ fn many_threads_get_their_own_answers() {
 }
 
 #[test]
-fn jobs_and_bytes_are_bounded_and_the_line_keeps_its_order() {
+fn jobs_and_bytes_are_bounded_and_the_overflow_queue_keeps_its_order() {
     for (jobs, bytes) in [(3, 1000), (1000, 3)] {
         let handoff = handoff(jobs, bytes, 4);
-        let mut tickets: Vec<_> = (1..=8).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
+        let mut responses: Vec<_> = (1..=8).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
         assert_eq!(handoff.waiting(), (3, 4));
-        assert!(matches!(ready(&mut tickets[7]), Some(Reply::Overloaded { .. })), "the line is full as well");
+        assert!(
+            matches!(ready(&mut responses[7]), Some(Reply::Overloaded { .. })),
+            "the overflow queue is full as well"
+        );
         let mut stages = Doubling::default();
         serve_rest(&handoff, &mut stages);
         assert_eq!(stages.applied, [1, 2, 3, 4, 5, 6, 7]);
-        for (ticket, job) in tickets[..7].iter_mut().zip(1..) {
-            assert_eq!(ready(ticket), Some(Reply::Answer(job * 2)));
+        for (response, job) in responses[..7].iter_mut().zip(1..) {
+            assert_eq!(ready(response), Some(Reply::Answer(job * 2)));
         }
     }
 }
@@ -105,7 +108,7 @@ fn jobs_and_bytes_are_bounded_and_the_line_keeps_its_order() {
 #[test]
 fn a_job_larger_than_the_bound_goes_alone() {
     let handoff = handoff(10, 100, 10);
-    let _tickets: Vec<_> = [5, 500, 5].map(|bytes| Handoff::submit(&handoff, 1, bytes, soon)).into();
+    let _responses: Vec<_> = [5, 500, 5].map(|bytes| Handoff::submit(&handoff, 1, bytes, soon)).into();
     assert_eq!(handoff.waiting(), (1, 2));
     let mut batch = Vec::new();
     for left in [(1, 1), (1, 0), (0, 0)] {
@@ -122,13 +125,13 @@ fn who_waits_past_the_deadline_is_refused_and_never_served() {
     let late = now + Duration::from_secs(1);
     let mut queued = Handoff::submit(&handoff, 1, 1, || now);
     let mut expired = Handoff::submit(&handoff, 2, 1, || now);
-    let mut patient = Handoff::submit(&handoff, 3, 1, || late);
+    let mut in_grace = Handoff::submit(&handoff, 3, 1, || late);
     assert_eq!(handoff.expire(now), Some(late));
     assert!(matches!(ready(&mut expired), Some(Reply::Overloaded { retry_after }) if !retry_after.is_zero()));
     let mut stages = Doubling::default();
     serve_rest(&handoff, &mut stages);
     assert_eq!(stages.applied, [1, 3]);
-    assert_eq!((ready(&mut queued), ready(&mut patient)), (Some(Reply::Answer(2)), Some(Reply::Answer(6))));
+    assert_eq!((ready(&mut queued), ready(&mut in_grace)), (Some(Reply::Answer(2)), Some(Reply::Answer(6))));
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn the_keeper_of_deadlines_refuses_in_time_and_ends_with_the_handoff() {
     let handoff = handoff(1, 10, 10);
     let keeper = {
         let handoff = Arc::clone(&handoff);
-        std::thread::spawn(move || handoff.keep_deadlines())
+        std::thread::spawn(move || handoff.run_deadlines())
     };
     let _queued = Handoff::submit(&handoff, 1, 1, soon);
     let reply = block_on(Handoff::submit(&handoff, 2, 1, || Instant::now() + Duration::from_millis(5)));
@@ -149,9 +152,9 @@ fn the_keeper_of_deadlines_refuses_in_time_and_ends_with_the_handoff() {
 fn who_leaves_the_line_is_not_served_and_who_leaves_the_queue_is() {
     let handoff = handoff(1, 10, 10);
     let in_queue = Handoff::submit(&handoff, 1, 1, soon);
-    let in_line = Handoff::submit(&handoff, 2, 1, soon);
+    let in_overflow = Handoff::submit(&handoff, 2, 1, soon);
     let _last = Handoff::submit(&handoff, 3, 1, soon);
-    drop((in_queue, in_line));
+    drop((in_queue, in_overflow));
     assert_eq!(handoff.waiting(), (1, 1));
     let mut stages = Doubling::default();
     serve_rest(&handoff, &mut stages);
@@ -163,11 +166,11 @@ fn bytes_in_the_line_are_bounded_and_come_back_however_they_leave() {
     let bounds = Bounds { jobs: 1, bytes: 1000, waiters: 10, waiting_bytes: 100 };
     let handoff = Arc::new(Handoff::<u32, u32>::new(bounds));
     let _queued = Handoff::submit(&handoff, 1, 1000, soon);
-    // The first may be larger than the line.
+    // The first may be larger than the overflow queue.
     let large = Handoff::submit(&handoff, 2, 101, soon);
     let refused = |bytes| {
-        let mut ticket = Handoff::submit(&handoff, 9, bytes, soon);
-        matches!(ready(&mut ticket), Some(Reply::Overloaded { .. }))
+        let mut response = Handoff::submit(&handoff, 9, bytes, soon);
+        matches!(ready(&mut response), Some(Reply::Overloaded { .. }))
     };
     assert!(refused(1));
     drop(large);
@@ -187,48 +190,48 @@ fn bytes_in_the_line_are_bounded_and_come_back_however_they_leave() {
 #[test]
 fn when_the_committer_unwinds_everybody_is_told() {
     let handoff = handoff(3, 100, 10);
-    let mut tickets: Vec<_> = (1..=5).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
+    let mut responses: Vec<_> = (1..=5).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
     let mut stages = Doubling { panic_at: Some(2), ..Default::default() };
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(&handoff, &mut stages)));
     assert!(unwound.is_err());
     handoff.abandon();
-    for ticket in &mut tickets {
-        assert_eq!(ready(ticket), Some(Reply::Lost));
+    for response in &mut responses {
+        assert_eq!(ready(response), Some(Reply::Lost));
     }
     assert_eq!(block_on(Handoff::submit(&handoff, 6, 1, soon)), Reply::Closed);
 }
 
 #[test]
-fn a_nudged_committer_tends_and_goes_on() {
+fn a_woken_committer_maintains_and_goes_on() {
     let handoff = handoff(10, 100, 10);
-    handoff.nudge();
+    handoff.wake();
     let committer = {
         let handoff = Arc::clone(&handoff);
         std::thread::spawn(move || {
             let mut stages = Doubling::default();
             serve(&handoff, &mut stages);
-            (stages.tended, stages.applied)
+            (stages.maintained, stages.applied)
         })
     };
     assert_eq!(block_on(Handoff::submit(&handoff, 4, 1, soon)), Reply::Answer(8));
-    handoff.nudge();
+    handoff.wake();
     assert_eq!(block_on(Handoff::submit(&handoff, 5, 1, soon)), Reply::Answer(10));
     handoff.close();
-    let (tended, applied) = committer.join().unwrap();
+    let (maintained, applied) = committer.join().unwrap();
     // Nudges count once however many come before the committer has time, and not at all when it is closed first.
-    assert!(tended <= 2, "{tended}");
+    assert!(maintained <= 2, "{maintained}");
     assert_eq!(applied, [4, 5]);
 }
 
 #[test]
 fn refused_jobs_get_the_refusal_and_are_not_applied() {
     let handoff = handoff(10, 100, 10);
-    let mut tickets: Vec<_> = (1..=3).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
+    let mut responses: Vec<_> = (1..=3).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
     let mut stages = Doubling { refuse: true, ..Default::default() };
     serve_rest(&handoff, &mut stages);
     assert!(stages.applied.is_empty());
-    for ticket in &mut tickets {
-        assert_eq!(ready(ticket), Some(Reply::Answer(0)));
+    for response in &mut responses {
+        assert_eq!(ready(response), Some(Reply::Answer(0)));
     }
 }
 
@@ -246,10 +249,10 @@ impl Wake for Counting {
 fn a_task_that_never_runs_does_not_keep_the_others_asleep() {
     let handoff = handoff(10, 100, 10);
     let counts: Vec<_> = (0..3).map(|_| std::sync::Arc::new(Counting::default())).collect();
-    let mut tickets: Vec<_> = (1..=3).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
-    for (ticket, count) in tickets.iter_mut().zip(&counts) {
+    let mut responses: Vec<_> = (1..=3).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
+    for (response, count) in responses.iter_mut().zip(&counts) {
         let waker = Waker::from(std::sync::Arc::clone(count));
-        assert!(Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(Pin::new(response).poll(&mut Context::from_waker(&waker)).is_pending());
     }
     serve_rest(&handoff, &mut Doubling::default());
     assert!(counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 1), "each is woken, once");
@@ -260,17 +263,17 @@ fn whoever_of_a_batch_runs_or_leaves_first_wakes_the_rest() {
     for leave in [false, true] {
         let handoff = handoff(10, 100, 10);
         let counts: Vec<_> = (0..3).map(|_| std::sync::Arc::new(Counting::default())).collect();
-        let mut tickets: Vec<_> = (1..=3).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
-        for (ticket, count) in tickets.iter_mut().zip(&counts) {
+        let mut responses: Vec<_> = (1..=3).map(|job| Handoff::submit(&handoff, job, 1, soon)).collect();
+        for (response, count) in responses.iter_mut().zip(&counts) {
             let waker = Waker::from(std::sync::Arc::clone(count));
-            assert!(Pin::new(ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+            assert!(Pin::new(response).poll(&mut Context::from_waker(&waker)).is_pending());
         }
         let mut batch = Vec::new();
         assert!(handoff.next_batch(&mut batch, &mut Vec::new()));
-        WakeList::answer(batch.into_iter().map(|Queued { job, owed }| (owed, job)));
+        WakeList::answer(batch.into_iter().map(|Queued { job, responder }| (responder, job)));
         let woken = || counts.iter().map(|count| count.0.load(Ordering::SeqCst)).sum::<usize>();
         assert_eq!(woken(), 1);
-        let first = tickets.remove(1);
+        let first = responses.remove(1);
         if leave {
             drop(first);
         } else {

@@ -34,7 +34,7 @@ pub(crate) fn index_document(content: &Content, analyzer: Analyzer) -> Document 
     analyzer.document_terms(content.text()).with_tags(tags_of(content))
 }
 
-/// How far sealing may be behind before commits wait for it: full chunks of the tail, which each query scans.
+/// The largest backlog of sealing before commits wait for it: full chunks of the tail, which each query scans.
 const BACKLOG_MAX: Backlog = Backlog { documents: 16 << 10, words: 1 << 20 };
 
 /// The same for vectors; a scan of so many takes about as long as that of the text.
@@ -317,7 +317,7 @@ impl TenantValue {
     }
 
     /// Whether queries would become slow if more were written before the builds in progress are done.
-    pub(crate) fn index_is_behind(&self) -> bool {
+    pub(crate) fn index_is_backlogged(&self) -> bool {
         let Backlog { documents, words } = self.text.backlog();
         let vectors = self.vectors.as_ref().map_or(0, VectorIndex::backlog);
         documents > BACKLOG_MAX.documents || words > BACKLOG_MAX.words || vectors > VECTOR_BACKLOG_MAX
