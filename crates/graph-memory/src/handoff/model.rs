@@ -17,7 +17,7 @@ struct Recording {
     published: Arc<AtomicUsize>,
     applied: usize,
     batches: Vec<usize>,
-    close_when_tending: Option<Arc<Handoff<usize, (usize, usize)>>>,
+    close_when_maintaining: Option<Arc<Handoff<usize, (usize, usize)>>>,
 }
 
 impl Stages for Recording {
@@ -42,7 +42,7 @@ impl Stages for Recording {
     }
 
     fn maintain(&mut self) {
-        if let Some(handoff) = &self.close_when_tending {
+        if let Some(handoff) = &self.close_when_maintaining {
             handoff.close();
         }
     }
@@ -70,13 +70,13 @@ impl World {
 
     fn committer_that(
         &self,
-        close_when_tending: Option<Arc<Handoff<usize, (usize, usize)>>>,
+        close_when_maintaining: Option<Arc<Handoff<usize, (usize, usize)>>>,
     ) -> thread::JoinHandle<Vec<usize>> {
         let handoff = Arc::clone(&self.handoff);
         let (durable, published) = (Arc::clone(&self.durable), Arc::clone(&self.published));
         thread::spawn(move || {
             let mut stages =
-                Recording { durable, published, applied: 0, batches: Vec::new(), close_when_tending };
+                Recording { durable, published, applied: 0, batches: Vec::new(), close_when_maintaining };
             serve(&handoff, &mut stages);
             stages.batches
         })
@@ -157,7 +157,7 @@ fn loom_readers_see_whole_batches() {
 }
 
 #[test]
-fn loom_a_full_queue_lets_the_line_promote() {
+fn loom_a_full_queue_promotes_from_the_overflow_queue() {
     let outcomes = model(|| {
         let world = World::new(1, 10);
         let committer = world.committer();
@@ -213,7 +213,7 @@ fn loom_a_wake_is_not_lost() {
 }
 
 #[test]
-fn loom_leaving_the_line_and_being_served_exclude_each_other() {
+fn loom_leaving_the_overflow_queue_and_being_served_exclude_each_other() {
     let outcomes = model(|| {
         let world = World::new(1, 10);
         let first = Handoff::submit(&world.handoff, 1, 1, Instant::now);

@@ -135,7 +135,7 @@ fn who_waits_past_the_deadline_is_refused_and_never_served() {
 }
 
 #[test]
-fn the_keeper_of_deadlines_refuses_in_time_and_ends_with_the_handoff() {
+fn the_deadline_thread_refuses_in_time_and_ends_with_the_handoff() {
     let handoff = handoff(1, 10, 10);
     let keeper = {
         let handoff = Arc::clone(&handoff);
@@ -149,7 +149,7 @@ fn the_keeper_of_deadlines_refuses_in_time_and_ends_with_the_handoff() {
 }
 
 #[test]
-fn who_leaves_the_line_is_not_served_and_who_leaves_the_queue_is() {
+fn who_leaves_the_overflow_queue_is_not_served_and_who_leaves_the_queue_is() {
     let handoff = handoff(1, 10, 10);
     let in_queue = Handoff::submit(&handoff, 1, 1, soon);
     let in_overflow = Handoff::submit(&handoff, 2, 1, soon);
@@ -162,7 +162,7 @@ fn who_leaves_the_line_is_not_served_and_who_leaves_the_queue_is() {
 }
 
 #[test]
-fn bytes_in_the_line_are_bounded_and_come_back_however_they_leave() {
+fn bytes_in_the_overflow_queue_are_bounded_and_come_back_however_they_leave() {
     let bounds = Bounds { jobs: 1, bytes: 1000, waiters: 10, waiting_bytes: 100 };
     let handoff = Arc::new(Handoff::<u32, u32>::new(bounds));
     let _queued = Handoff::submit(&handoff, 1, 1000, soon);
@@ -284,7 +284,7 @@ fn whoever_of_a_batch_runs_or_leaves_first_wakes_the_rest() {
 }
 
 #[test]
-fn the_line_keeps_no_places_of_those_who_left_it() {
+fn the_overflow_queue_keeps_no_places_of_those_who_left_it() {
     let handoff = handoff(1, 100, 10);
     let _queued = Handoff::submit(&handoff, 1, 1, soon);
     let _patient = Handoff::submit(&handoff, 2, 1, soon);
