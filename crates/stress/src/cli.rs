@@ -26,6 +26,7 @@ use crate::sample;
 use crate::session::{self, Session};
 use crate::suite::{Registered, Suite};
 use crate::table::{self, Screen};
+use crate::undecided::Undecided;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -36,7 +37,8 @@ const USAGE: u8 = 2;
 /// (`cargo xtask stress`); it stands at the head of the command that repeats a run. `CARGO_TARGET_DIR` is where
 /// `stress/` with the reports goes if there is no `--out`. `NO_COLOR` switches colours off.
 ///
-/// Returns 0 for PASS, 1 for FAIL or a report that couldn't be written, 2 for a command line or scenario that is
+/// Returns 0 for PASS, 1 for FAIL, a report that couldn't be written or more INVALID scenarios than `--invalid-max`
+/// allows, 2 for a command line or scenario that is
 /// wrong, 3 for INVALID.
 pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     let suites: Vec<Suite> = suites.into_iter().collect();
@@ -119,6 +121,7 @@ fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments, baselines: &Baseline
         tier: arguments.tier,
         seed,
         repetitions: arguments.repetitions,
+        repeat_invalid: arguments.repeat_invalid,
         corpus: arguments.corpus.clone(),
         directory,
         repeat,
@@ -145,7 +148,12 @@ fn run_chosen(chosen: &[Chosen<'_>], arguments: &Arguments, baselines: &Baseline
         print(&format!("\n{table}"));
     }
     print(&table::conclude(&report, path.as_deref(), screen));
+    let undecided = Undecided::of(&report);
     let mut code = report.verdict.exit_code();
+    if let Some(share) = arguments.invalid_max.filter(|share| undecided.exceeds(*share)) {
+        say(&format!("error: {undecided}: --invalid-max allows {}%", share * 100.0));
+        code = FAILED;
+    }
     for error in [compared.err(), baselines.save(&report).err()].into_iter().flatten() {
         say(&format!("error: {error}"));
         code = if code == 0 { USAGE } else { code };

@@ -103,6 +103,7 @@ mod table;
 mod target;
 mod throttle;
 mod trend;
+mod undecided;
 mod verdict;
 
 /// The README's example is compiled as well.

@@ -125,7 +125,13 @@ async fn go_through_stages(scenario: &dyn Registered, plan: &Plan, job: Job, cou
                 );
                 course.loaded = Some(loaded);
             }
-            Err(error) => course.generator_failure = Some(format!("the generator couldn't run: {error}")),
+            Err(LoadError::NotStarted(error)) => {
+                course.generator_failure = Some(format!("the generator couldn't run: {error}"));
+            }
+            // Operations were issued, but without their figures nobody can check the invariants: no excuse holds.
+            Err(LoadError::FiguresLost(error)) => {
+                course.failed_stages.push(format!("load: its figures are lost: {error}"));
+            }
         }
         course.stages.load_s = began.elapsed().as_secs_f64();
         // Without a load there is nothing to check, only to take down.
@@ -157,9 +163,22 @@ async fn stage<T>(name: &str, work: Boxed<'_, Result<T, Failure>>) -> Result<T, 
     }
 }
 
+/// Why there is no load to judge.
+enum LoadError {
+    /// No operation was issued.
+    NotStarted(String),
+    FiguresLost(String),
+}
+
 /// Calibrates, then runs the load under the monitor.
-async fn load(ready: &dyn Ready, plan: &Plan, seed: u64, stop: Stop, watch: Watch) -> Result<Loaded, String> {
-    let text = |error: std::io::Error| error.to_string();
+async fn load(
+    ready: &dyn Ready,
+    plan: &Plan,
+    seed: u64,
+    stop: Stop,
+    watch: Watch,
+) -> Result<Loaded, LoadError> {
+    let text = |error: std::io::Error| LoadError::NotStarted(error.to_string());
     let load = &plan.load;
     // A single phase is the whole.
     let phases = Some(load.phases().len()).filter(|phases| *phases > 1).unwrap_or(0);
@@ -173,7 +192,7 @@ async fn load(ready: &dyn Ready, plan: &Plan, seed: u64, stop: Stop, watch: Watc
     let spans = Spans::new(&plan.objectives, load.duration());
     let monitor = Monitor::start(Arc::clone(&recorder), sampler, figures, spans, watch).map_err(text)?;
     let ran = ready.load(load, seed, Arc::clone(&recorder), stop).await.map_err(text)?;
-    let seen = monitor.finish()?;
+    let seen = monitor.finish().map_err(LoadError::FiguresLost)?;
     let (issued, in_flight_peak) = (recorder.issued(), recorder.in_flight_peak());
     Ok(Loaded { ran, seen, calibration, before_calibration, issued, in_flight_peak })
 }
@@ -218,5 +237,72 @@ fn remove_scratch(scratch: &Path, course: &mut Course) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         course.notes.push(("scratch directory".to_owned(), format!("not removed: {error}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Amount;
+    use crate::scenario::{Call, Scenario};
+    use crate::suite::Suite;
+    use crate::verdict::Verdict;
+
+    /// Passes, if anybody looks.
+    struct Sound;
+
+    impl Scenario for Sound {
+        type State = ();
+
+        fn name(&self) -> &'static str {
+            "sound"
+        }
+        fn description(&self) -> &'static str {
+            ""
+        }
+        fn load(&self) -> Load {
+            Load::users(1).each(5)
+        }
+        async fn set_up(&self, _: &Context) -> Result<(), Failure> {
+            Ok(())
+        }
+        async fn operation(&self, (): &(), _: Call) -> Result<(), Failure> {
+            // The monitor tells nobody of a load of less than 0.1 s.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(())
+        }
+        async fn check(&self, (): &(), tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
+            checks.exactly("operations", tally.succeeded, 5);
+            Ok(())
+        }
+    }
+
+    fn report(on_pulse: OnPulse) -> ScenarioReport {
+        let suite = Suite::new("unit", "").scenario(Sound);
+        let amount = Amount { tier: Tier::Smoke, soak_for: Duration::ZERO };
+        let plan = Plan::new("unit", &*suite.scenarios[0], amount).unwrap().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let job = Job {
+            tier: Tier::Smoke,
+            seed: 1,
+            repetition: 1,
+            corpus: None,
+            scratch: scratch.path().join("it"),
+            stop: Stop::never(),
+            on_pulse,
+            interval_log: None,
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(run(&*suite.scenarios[0], &plan, job))
+    }
+
+    /// The operations ran, and their invariants were never looked at: an INVALID would hide whatever is broken.
+    #[test]
+    fn a_load_whose_figures_are_lost_fails() {
+        assert_eq!(report(Box::new(|_| {})).verdict, Verdict::Pass);
+        let lost = report(Box::new(|_| panic!("the monitor's thread ends here")));
+        assert_eq!(lost.verdict, Verdict::Fail, "{:?}", lost.reasons);
+        assert_eq!(lost.reasons[0], "load: its figures are lost: the monitor panicked");
+        assert!(lost.invariants.is_empty());
     }
 }

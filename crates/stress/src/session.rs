@@ -20,6 +20,8 @@ pub(crate) struct Session<'a> {
     pub(crate) tier: Tier,
     pub(crate) seed: u64,
     pub(crate) repetitions: u32,
+    /// Whether a scenario that is INVALID runs once more.
+    pub(crate) repeat_invalid: bool,
     pub(crate) corpus: Option<PathBuf>,
     /// The run's own directory.
     pub(crate) directory: PathBuf,
@@ -48,23 +50,32 @@ impl Session<'_> {
                 };
                 let of = self.chosen.len() * self.repetitions as usize;
                 let place = Place { number: report.scenarios.len() + 1, of };
-                let shown = self.progress.start(place, &plan.name, &plan.load, &counted);
-                let job = Job {
-                    tier: self.tier,
-                    seed,
-                    repetition,
-                    corpus: self.corpus.clone(),
-                    scratch: match &scratch {
-                        Ok(scratch) => scratch.of(&format!("{}-{repetition}", plan.name)),
-                        // It can't be made there either, and the scenario says why.
-                        Err(_) => self.directory.join(&plan.name),
-                    },
-                    stop: self.stop.clone(),
-                    on_pulse: shown.on_pulse(&plan.name, &plan.load),
-                    interval_log: Some(self.directory.join(hlog::file_name(&plan.name, repetition))),
+                let run_once = async || {
+                    let shown = self.progress.start(place, &plan.name, &plan.load, &counted);
+                    let job = Job {
+                        tier: self.tier,
+                        seed,
+                        repetition,
+                        corpus: self.corpus.clone(),
+                        scratch: match &scratch {
+                            Ok(scratch) => scratch.of(&format!("{}-{repetition}", plan.name)),
+                            // It can't be made there either, and the scenario says why.
+                            Err(_) => self.directory.join(&plan.name),
+                        },
+                        stop: self.stop.clone(),
+                        on_pulse: shown.on_pulse(&plan.name, &plan.load),
+                        interval_log: Some(self.directory.join(hlog::file_name(&plan.name, repetition))),
+                    };
+                    let done = run::run(*scenario, plan, job).await;
+                    shown.finish(&done);
+                    done
                 };
-                let done = run::run(*scenario, plan, job).await;
-                shown.finish(&done);
+                let mut done = run_once().await;
+                if self.repeat_invalid && done.verdict == Verdict::Invalid && !self.stop.is_requested() {
+                    let first = done.reasons.join("; ");
+                    done = run_once().await;
+                    done.notes.push(("first run".to_owned(), format!("INVALID: {first}")));
+                }
                 report.verdict = report.verdict.max(done.verdict);
                 report.scenarios.push(done);
                 self.keep(&report);

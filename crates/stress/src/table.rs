@@ -13,6 +13,7 @@ use console::Term;
 use crate::checks::Value;
 use crate::format;
 use crate::report::{LatencyReport, Report, ScenarioReport};
+use crate::undecided::Undecided;
 use crate::verdict::Verdict;
 
 /// Wide enough for every column of the table on one line; lines beyond it are hard to read.
@@ -108,6 +109,7 @@ pub(crate) fn conclude(report: &Report, path: Option<&str>, screen: Screen) -> S
             screen.columns,
         ));
     }
+    text.push_str(&format!("{}\n", Undecided::of(report)));
     if let Some(path) = path {
         text.push_str(&format!("report  {path}\n"));
         if let Some(directory) = path.strip_suffix("report.json") {

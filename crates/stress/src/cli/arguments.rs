@@ -33,6 +33,10 @@ pub(crate) struct Arguments {
     pub(crate) scenarios: Vec<String>,
     pub(crate) seed: Option<u64>,
     pub(crate) repetitions: u32,
+    /// Whether a scenario that is INVALID runs once more.
+    pub(crate) repeat_invalid: bool,
+    /// The share of the scenarios on a quiet machine that may be INVALID.
+    pub(crate) invalid_max: Option<f64>,
     pub(crate) list: bool,
     pub(crate) json: bool,
     pub(crate) out: Option<PathBuf>,
@@ -98,6 +102,8 @@ impl Arguments {
             scenarios: names("scenario"),
             seed: matches.get_one("seed").copied(),
             repetitions: matches.get_one("repeat").copied().unwrap_or(repetitions),
+            repeat_invalid: matches.get_flag("repeat-invalid"),
+            invalid_max: matches.get_one("invalid-max").copied(),
             list: matches.get_flag("list"),
             json: matches.get_flag("json"),
             out: matches.get_one("out").cloned(),
@@ -121,6 +127,9 @@ impl Arguments {
         if self.repetitions > 1 {
             add("repeat", &self.repetitions.to_string());
         }
+        if let Some(share) = self.invalid_max {
+            add("invalid-max", &format!("{}%", share * 100.0));
+        }
         // Not what is kept: whoever repeats a run doesn't mean to replace a baseline.
         if let Some(name) = &self.baseline {
             add("baseline", name);
@@ -132,6 +141,9 @@ impl Arguments {
             if let Some(path) = path {
                 add(option, &quoted(path));
             }
+        }
+        if self.repeat_invalid {
+            command.push_str(" --repeat-invalid");
         }
         command
     }
@@ -179,6 +191,18 @@ fn command(program: &str) -> Command {
             )
             .value_parser(value_parser!(u32).range(1..=10_000)),
         )
+        .arg(
+            option("repeat-invalid", "", "Run a scenario that is INVALID once more; the second verdict counts")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            option(
+                "invalid-max",
+                "PERCENT",
+                "Exit with 1 if more of the scenarios are INVALID although others took less than 2 % of the processors",
+            )
+            .value_parser(share),
+        )
         .arg(option("list", "", "List the scenarios and run none").action(ArgAction::SetTrue))
         .arg(
             option("json", "", "List as JSON, with loads and objectives in each tier")
@@ -211,6 +235,13 @@ fn command(program: &str) -> Command {
 
 fn tier_named(name: &str) -> Option<Tier> {
     Tier::ALL.into_iter().find(|tier| tier.name() == name)
+}
+
+/// `25%` or `25`, as a share.
+fn share(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    let share = number.map(|percent| percent / 100.0).filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("`{text}` is no share such as 25%"))
 }
 
 /// `90s`, `1.5min`, `2h`.
@@ -283,6 +314,10 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_usage_errors_and_help_is_none() {
+        let shares = ["101%", "-1%", "x", "NaN"].map(|share| ["--invalid-max", share]);
+        for wrong in shares {
+            assert_eq!(parse(&wrong), Err(2), "{wrong:?}");
+        }
         for wrong in [&["huge"][..], &["--sede", "1"], &["--repeat", "0"], &["--json"], &["--seed", "x"]] {
             assert_eq!(parse(wrong), Err(2), "{wrong:?}");
         }

@@ -193,6 +193,39 @@ fn repetitions_count_the_seed_up() {
 }
 
 #[test]
+fn a_scenario_that_is_invalid_runs_once_more_if_asked() {
+    let out = tempfile::tempdir().unwrap();
+    let names = ["--scenario", "invalid", "--scenario", "fixed.passes"];
+    let more = ["--repeat-invalid", "--seed", "7", "--out", out.path().to_str().unwrap()];
+    let (code, stdout, _) = output(&[&names[..], &more].concat());
+    assert_eq!(code, 3);
+    assert!(stdout.contains("\ntimes not judged in 1 of 2 scenarios; on a quiet machine in "), "{stdout}");
+    let report = report_in(out.path());
+    assert!(report.repeat.contains(" --repeat-invalid"), "{}", report.repeat);
+    let [passed, invalid] = &report.scenarios[..] else { panic!("{:?}", report.scenarios) };
+    let first_run = |scenario: &crate::report::ScenarioReport| {
+        scenario.notes.iter().find(|(key, _)| key == "first run").map(|(_, note)| note.clone())
+    };
+    assert_eq!(first_run(passed), None);
+    let note = first_run(invalid).expect("it ran twice");
+    assert!(note.starts_with("INVALID: p99.9 < 1min: needs 1000 samples, had 20"), "{note}");
+}
+
+/// The machine may be busy here, so the report says what the exit code must be.
+#[test]
+fn too_many_invalid_scenarios_on_a_quiet_machine_are_a_failure() {
+    for (share, allowed) in [("0%", false), ("100%", true)] {
+        let out = tempfile::tempdir().unwrap();
+        let path = out.path().to_str().unwrap();
+        let (code, _, stderr) = output(&["--scenario", "invalid", "--invalid-max", share, "--out", path]);
+        let processors = report_in(out.path()).scenarios[0].processors;
+        let is_quiet = processors.is_some_and(|it| it.others + it.stolen < 0.02);
+        assert_eq!(code, if is_quiet && !allowed { 1 } else { 3 }, "{stderr}");
+        assert_eq!(stderr.contains("--invalid-max allows 0%"), code == 1, "{stderr}");
+    }
+}
+
+#[test]
 fn a_wrong_name_is_a_usage_error_that_tells_the_near_ones() {
     let (code, _, stderr) = output(&["--scenario", "fixed.pases"]);
     assert_eq!(code, 2);
