@@ -21,6 +21,8 @@ struct Setting {
 pub(crate) struct Dependency {
     pub(crate) name: String,
     pub(crate) optional: bool,
+    /// Whether only tests, benchmarks and examples use it.
+    pub(crate) dev: bool,
     pub(crate) line: usize,
 }
 
@@ -58,9 +60,22 @@ impl Manifest {
         Some((setting.value.trim_matches('"'), setting.line))
     }
 
+    /// The texts of the array at `path`; nothing if there is no array.
+    pub(crate) fn list(&self, path: &[&str]) -> Option<Vec<String>> {
+        let (value, _) = self.get(path)?;
+        let items = split_items(value.strip_prefix('[')?.strip_suffix(']')?);
+        let texts = items.into_iter().filter(|item| !item.is_empty());
+        Some(texts.map(|item| item.trim_matches(['"', '\'']).to_owned()).collect())
+    }
+
     /// The package's name, or nothing in a workspace's own manifest.
     pub(crate) fn package(&self) -> Option<&str> {
         Some(self.get(&["package", "name"])?.0)
+    }
+
+    /// Whether the package goes to the registry.
+    pub(crate) fn is_published(&self) -> bool {
+        self.get(&["package", "publish"]).is_none_or(|(value, _)| value != "false")
     }
 
     /// Everything used: for the library, for tests and for the build script, on any platform.
@@ -71,7 +86,8 @@ impl Manifest {
             // One dependency may be several settings: `[dependencies.a]` with `version` and `optional`.
             let index = found.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
                 let name = setting.path[setting.path.len() - rest.len() - 1].clone();
-                found.push((key, Dependency { name, optional: false, line: setting.line }));
+                let dev = setting.path.iter().any(|part| part == "dev-dependencies");
+                found.push((key, Dependency { name, optional: false, dev, line: setting.line }));
                 found.len() - 1
             });
             let dependency = &mut found[index].1;
@@ -213,8 +229,12 @@ workspace = true
         );
         assert!(manifest.has(&["package", "license"]));
         assert!(!manifest.has(&["package", "readme"]));
+        assert!(manifest.is_published());
+        assert!(!Manifest::parse("[package]\nname = \"a\"\npublish = false\n").is_published());
         assert_eq!(manifest.get(&["lints", "workspace"]), Some(("true", 27)));
         assert_eq!(manifest.get(&["package", "keywords"]).unwrap().0, r#"[ "one", "two", ]"#);
+        assert_eq!(manifest.list(&["package", "keywords"]).unwrap(), ["one", "two"]);
+        assert_eq!(manifest.list(&["package", "name"]), None);
     }
 
     #[test]
@@ -224,6 +244,8 @@ workspace = true
         assert_eq!(names, ["plain", "listed", "real-name", "spelled", "loom", "proptest"]);
         let optional: Vec<bool> = found.iter().map(|dependency| dependency.optional).collect();
         assert_eq!(optional, [false, true, false, true, false, false]);
+        let dev: Vec<bool> = found.iter().map(|dependency| dependency.dev).collect();
+        assert_eq!(dev, [false, false, false, false, false, true]);
         assert_eq!(found[1].line, 13);
     }
 }

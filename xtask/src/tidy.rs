@@ -206,7 +206,7 @@ mod tests {
         let names = Names { commands: vec![], benches: vec![], suites: vec![], modelled: vec![] };
         let findings = check(&tree, &names);
         assert!(findings.is_sorted());
-        for rule in ["may use", "[lints]", "`//!`", "forbid(unsafe_code)", "newline"] {
+        for rule in ["may-use", "[lints]", "`//!`", "forbid(unsafe_code)", "newline"] {
             assert!(findings.iter().any(|finding| finding.message.contains(rule)), "{rule}: {findings:#?}");
         }
     }

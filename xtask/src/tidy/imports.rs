@@ -1,126 +1,103 @@
-//! Which package may use which: the architecture's arrows, in one table.
+//! Which package may use which: each says it in its own manifest, under `[package.metadata.steadfast]`.
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `may-use = ["steadfast-a"]` | the packages of the workspace that it may use; all others are refused |
+//! | `may-use-optional = ["steadfast-b"]` | those that it may use behind a feature only |
+//! | `may-use = "everything"` | any package, as a user would; nothing uses this one in turn |
+//! | `dependencies = "none"` | no package at all, not even somebody else's; nothing uses this one in turn |
+//! | `used-by = "tests"` | every package may use this one, among its development dependencies only |
 
 use super::{Finding, Package, Tree};
-use crate::manifest::Dependency;
+use crate::manifest::{Dependency, Manifest};
 
-/// What the tests of any package may use.
-const TESTKIT: &str = "steadfast-testkit";
+const METADATA: [&str; 3] = ["package", "metadata", "steadfast"];
 
-/// What one package may take from the workspace.
-struct Rule {
-    package: &'static str,
-    may_use: MayUse,
-}
-
+/// What one package says about itself.
+#[derive(Debug, PartialEq, Eq)]
 enum MayUse {
-    /// No package at all, not even somebody else's: it has to build in seconds.
-    NoDependency,
     /// These packages of the workspace, the second list only behind a feature.
-    Only(&'static [&'static str], &'static [&'static str]),
-    /// All of the workspace, as a user would; nothing uses it in turn.
+    Only(Vec<String>, Vec<String>),
     Everything,
+    NoDependency,
 }
 
-use MayUse::{Everything, NoDependency, Only};
-
-/// "Who may use whom". A new package begins here.
-const RULES: &[Rule] = &[
-    Rule { package: "steadfast-metrics", may_use: Only(&[], &[]) },
-    Rule { package: "steadfast-breaker", may_use: Only(&[], &["steadfast-metrics"]) },
-    Rule { package: "steadfast-memory-api", may_use: Only(&[], &[]) },
-    Rule { package: "steadfast-text-index", may_use: Only(&[], &[]) },
-    Rule { package: "steadfast-vector-index", may_use: Only(&[], &[]) },
-    Rule { package: "steadfast-proto", may_use: Only(&[], &[]) },
-    Rule { package: "steadfast-pool", may_use: Only(&["steadfast-metrics"], &[]) },
-    Rule {
-        package: "steadfast-graph-memory",
-        may_use: Only(
-            &[
-                "steadfast-memory-api",
-                "steadfast-text-index",
-                "steadfast-vector-index",
-                "steadfast-metrics",
-                "steadfast-breaker",
-            ],
-            &[],
-        ),
-    },
-    Rule {
-        package: "steadfast-client",
-        may_use: Only(
-            &["steadfast-memory-api", "steadfast-proto", "steadfast-pool", "steadfast-breaker"],
-            &[],
-        ),
-    },
-    Rule {
-        package: "steadfast-server",
-        may_use: Only(
-            &[
-                "steadfast-graph-memory",
-                "steadfast-memory-api",
-                "steadfast-breaker",
-                "steadfast-metrics",
-                "steadfast-proto",
-            ],
-            &[],
-        ),
-    },
-    Rule { package: "steadfast-testkit", may_use: Only(&[], &[]) },
-    Rule { package: "steadfast-stress", may_use: Only(&["steadfast-metrics"], &[]) },
-    Rule { package: "steadfast-peers", may_use: Everything },
-    Rule { package: "steadfast-suites", may_use: Everything },
-    Rule { package: "xtask", may_use: NoDependency },
-];
-
-/// Every dependency that points where it must not, and every package that the table doesn't know.
+/// Every dependency that points where it must not, and every manifest that doesn't say where its own may point.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let packages = tree.packages();
-    let members: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    packages.iter().flat_map(|package| check_package(package, &members)).collect()
+    packages.iter().flat_map(|package| check_package(package, &packages)).collect()
 }
 
-fn check_package(package: &Package<'_>, members: &[&str]) -> Vec<Finding> {
-    let Some(rule) = rule(&package.name) else {
-        let message = format!("say in xtask/src/tidy/imports.rs what {} may use", package.name);
-        return vec![Finding::new(&package.file.path, 1, message)];
+fn check_package(package: &Package<'_>, all: &[Package<'_>]) -> Vec<Finding> {
+    let finding = |line: usize, message: String| Finding::new(&package.file.path, line, message);
+    let may_use = match may_use(&package.manifest) {
+        Ok(may_use) => may_use,
+        Err((line, wrong)) => return vec![finding(line, format!("[package.metadata.steadfast] {wrong}"))],
     };
-    let of_the_workspace = |name: &str| members.contains(&name) || name.starts_with("steadfast-");
-    let dependencies = package.manifest.dependencies();
-    let refused = dependencies.iter().filter_map(|dependency| {
-        let reason = refusal(rule, dependency, of_the_workspace(&dependency.name))?;
-        Some(Finding::new(&package.file.path, dependency.line, reason))
+    let mut findings = Vec::new();
+    if let MayUse::Only(always, optional) = &may_use {
+        let unknown = always.iter().chain(optional).filter(|name| !all.iter().any(|it| it.name == **name));
+        findings.extend(unknown.map(|name| finding(1, format!("may-use: there is no package {name}"))));
+    }
+    let refused = package.manifest.dependencies().into_iter().filter_map(|dependency| {
+        let used = all.iter().find(|used| used.name == dependency.name);
+        let reason = refusal(&package.name, &may_use, &dependency, used.map(|used| &used.manifest))?;
+        Some(finding(dependency.line, reason))
     });
-    refused.collect()
+    findings.extend(refused);
+    findings
 }
 
-fn rule(package: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.package == package)
+/// Reads what the manifest says, or tells the line and what is wrong there.
+fn may_use(manifest: &Manifest) -> Result<MayUse, (usize, String)> {
+    let key = |name| [&METADATA[..], &[name]].concat();
+    if let Some((value, line)) = manifest.get(&key("dependencies")) {
+        return match value {
+            "none" => Ok(MayUse::NoDependency),
+            other => Err((line, format!("dependencies: `{other}` is not `none`"))),
+        };
+    }
+    let Some((value, line)) = manifest.get(&key("may-use")) else {
+        return Err((1, "must say what the package may use: `may-use = [\"steadfast-…\"]`".to_owned()));
+    };
+    if value == "everything" {
+        return Ok(MayUse::Everything);
+    }
+    let always = manifest.list(&key("may-use"));
+    let always =
+        always.ok_or_else(|| (line, format!("may-use: `{value}` is no list, nor \"everything\"")))?;
+    Ok(MayUse::Only(always, manifest.list(&key("may-use-optional")).unwrap_or_default()))
 }
 
-/// Why `dependency` is not for the package that `rule` is about.
-fn refusal(rule: &Rule, dependency: &Dependency, of_the_workspace: bool) -> Option<String> {
-    let (package, name) = (rule.package, dependency.name.as_str());
-    if let NoDependency = rule.may_use {
+/// Why `package` must not use `dependency`; `used` is the manifest of that, if it is of the workspace.
+fn refusal(
+    package: &str,
+    may_use: &MayUse,
+    dependency: &Dependency,
+    used: Option<&Manifest>,
+) -> Option<String> {
+    let name = dependency.name.as_str();
+    if *may_use == MayUse::NoDependency {
         return Some(format!("{package} must not use {name}: std only, it compiles in seconds"));
     }
-    if !of_the_workspace {
-        return None;
+    // A package names itself among its development dependencies to have a feature on in its own tests.
+    let used = used.filter(|_| name != package)?;
+    if used.get(&[&METADATA[..], &["used-by"]].concat()).is_some_and(|(by, _)| by == "tests") {
+        return (!dependency.dev).then(|| format!("{name} is for tests: only a development dependency"));
     }
-    if self::rule(name).is_some_and(|used| !matches!(used.may_use, Only(..))) {
+    if !matches!(self::may_use(used), Ok(MayUse::Only(..)) | Err(_)) {
         return Some(format!("{package} must not use {name}: nothing does"));
     }
-    let Only(always, optional) = rule.may_use else { return None };
-    // Among the development dependencies a package names itself to have a feature on in its own tests.
-    if name == package
-        || name == TESTKIT
-        || always.contains(&name)
-        || (optional.contains(&name) && dependency.optional)
-    {
+    let MayUse::Only(always, optional) = may_use else { return None };
+    let is_in = |list: &[String]| list.iter().any(|known| known == name);
+    if is_in(always) || (is_in(optional) && dependency.optional) {
         None
-    } else if optional.contains(&name) {
+    } else if is_in(optional) {
         Some(format!("{package} may use {name} only as an optional dependency"))
     } else {
-        Some(format!("{package} may not use {name}; a test that crosses crates belongs in tests/"))
+        Some(format!(
+            "{package} may not use {name}, by its [package.metadata.steadfast]; a test that crosses crates belongs in tests/"
+        ))
     }
 }
 
@@ -128,82 +105,106 @@ fn refusal(rule: &Rule, dependency: &Dependency, of_the_workspace: bool) -> Opti
 mod tests {
     use super::*;
 
-    fn check_manifest(folder: &str, package: &str, rest: &str) -> Vec<String> {
-        let text = format!("[package]\nname = \"{package}\"\n{rest}\n");
-        let tree = Tree::planted(&[(&format!("{folder}/Cargo.toml"), &text)]);
+    /// Findings about `rest`, put into the manifest of a package called a, beside one of each kind.
+    fn findings(rest: &str) -> Vec<String> {
+        let manifest = |name: &str, metadata: &str| {
+            format!("[package]\nname = \"{name}\"\n[package.metadata.steadfast]\n{metadata}\n")
+        };
+        let a = format!("[package]\nname = \"steadfast-a\"\n{rest}\n");
+        let tree = Tree::planted(&[
+            ("crates/a/Cargo.toml", &a),
+            ("crates/b/Cargo.toml", &manifest("steadfast-b", "may-use = []")),
+            ("crates/c/Cargo.toml", &manifest("steadfast-c", "may-use = []")),
+            ("crates/kit/Cargo.toml", &manifest("steadfast-kit", "may-use = []\nused-by = \"tests\"")),
+            ("tests/Cargo.toml", &manifest("steadfast-suites", "may-use = \"everything\"")),
+            ("xtask/Cargo.toml", &manifest("xtask", "dependencies = \"none\"")),
+        ]);
         check(&tree).iter().map(Finding::to_string).collect()
+    }
+
+    const METADATA_OF_A: &str =
+        "[package.metadata.steadfast]\nmay-use = [\"steadfast-b\"]\nmay-use-optional = [\"steadfast-c\"]\n";
+
+    fn found(metadata: &str, dependencies: &str) -> Vec<String> {
+        findings(&format!("{metadata}{dependencies}"))
+    }
+
+    #[test]
+    fn what_the_manifest_allows_is_free_and_so_is_what_others_make() {
+        let dependencies = "[dependencies]\nsteadfast-b.workspace = true\nredb = \"4\"\nsteadfast-c = { workspace = true, optional = true }\n";
+        assert_eq!(found(METADATA_OF_A, dependencies), [""; 0]);
+    }
+
+    #[test]
+    fn what_it_does_not_allow_is_found_in_any_kind_of_dependency() {
+        for table in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.build-dependencies"] {
+            for spelled in ["steadfast-c = {", "x = { package = \"steadfast-c\","] {
+                let dependencies = format!("[{table}]\n{spelled} path = \"../c\" }}\n");
+                let found =
+                    found("[package.metadata.steadfast]\nmay-use = [\"steadfast-b\"]\n", &dependencies);
+                assert_eq!(found.len(), 1, "{table}: {found:?}");
+                let start = "crates/a/Cargo.toml:6: steadfast-a may not use steadfast-c";
+                assert!(found[0].starts_with(start), "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_behind_a_feature_must_be_optional() {
+        let found = found(METADATA_OF_A, "[dependencies]\nsteadfast-c.workspace = true\n");
+        assert!(found.len() == 1 && found[0].contains("only as an optional"), "{found:?}");
     }
 
     #[test]
     fn a_package_may_switch_on_its_own_features_for_its_tests() {
-        let text =
-            "[dev-dependencies]\nsteadfast-stress = { path = \".\", features = [\"count-allocations\"] }\n";
-        assert_eq!(check_manifest("crates/stress", "steadfast-stress", text), Vec::<String>::new());
+        let dependencies = "[dev-dependencies]\nsteadfast-a = { path = \".\", features = [\"x\"] }\n";
+        assert_eq!(found(METADATA_OF_A, dependencies), [""; 0]);
     }
 
     #[test]
-    fn arrows_of_the_design_are_free() {
-        let text = "[dependencies]\nsteadfast-memory-api.workspace = true\nredb = \"4\"\n";
-        assert!(check_manifest("crates/graph-memory", "steadfast-graph-memory", text).is_empty());
-        let text =
-            "[dependencies]\nsteadfast-graph-memory.workspace = true\nsteadfast-stress.workspace = true\n";
-        assert!(check_manifest("tests", "steadfast-suites", text).is_empty());
-    }
-
-    #[test]
-    fn an_arrow_against_the_design_is_found_in_any_kind_of_dependency() {
-        for table in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.build-dependencies"] {
-            let text = format!("[{table}]\nsteadfast-graph-memory = {{ workspace = true }}\n");
-            let found = check_manifest("crates/stress", "steadfast-stress", &text);
-            assert_eq!(found.len(), 1, "{table}");
-            assert!(
-                found[0].starts_with("crates/stress/Cargo.toml:4: steadfast-stress may not use"),
-                "{found:?}"
-            );
+    fn what_is_for_tests_is_a_development_dependency_of_anybody() {
+        assert_eq!(found(METADATA_OF_A, "[dev-dependencies]\nsteadfast-kit.workspace = true\n"), [""; 0]);
+        for table in ["dependencies", "build-dependencies"] {
+            let found = found(METADATA_OF_A, &format!("[{table}]\nsteadfast-kit.workspace = true\n"));
+            assert!(found.len() == 1 && found[0].contains("only a development dependency"), "{found:?}");
         }
     }
 
     #[test]
-    fn a_renamed_dependency_is_found_too() {
-        let text =
-            "[dependencies]\nstore = { package = \"steadfast-graph-memory\", path = \"../graph-memory\" }\n";
-        assert_eq!(check_manifest("crates/stress", "steadfast-stress", text).len(), 1);
-    }
-
-    #[test]
-    fn metrics_in_the_breaker_must_be_optional() {
-        let text = "[dependencies]\nsteadfast-metrics = { workspace = true, optional = true }\n";
-        assert!(check_manifest("crates/breaker", "steadfast-breaker", text).is_empty());
-        let text = "[dependencies]\nsteadfast-metrics.workspace = true\n";
-        let found = check_manifest("crates/breaker", "steadfast-breaker", text);
-        assert!(found[0].contains("only as an optional"), "{found:?}");
-    }
-
-    #[test]
-    fn nothing_uses_the_suites_the_peers_or_this_program() {
-        for used in ["steadfast-suites", "steadfast-peers", "xtask"] {
-            let members = ["xtask"];
-            let rule = rule("steadfast-suites").unwrap();
-            let dependency = Dependency { name: used.to_owned(), optional: false, line: 1 };
-            assert!(
-                refusal(rule, &dependency, members.contains(&used) || used != "xtask").is_some(),
-                "{used}"
-            );
+    fn nothing_uses_what_uses_everything_or_nothing() {
+        for used in ["steadfast-suites", "xtask"] {
+            for metadata in [METADATA_OF_A, "[package.metadata.steadfast]\nmay-use = \"everything\"\n"] {
+                let found = found(metadata, &format!("[dependencies]\n{used} = {{ path = \"x\" }}\n"));
+                assert!(found.len() == 1 && found[0].ends_with("nothing does"), "{found:?}");
+            }
         }
+        let everything = "[package.metadata.steadfast]\nmay-use = \"everything\"\n";
+        assert_eq!(found(everything, "[dependencies]\nsteadfast-c.workspace = true\n"), [""; 0]);
     }
 
     #[test]
-    fn xtask_has_no_dependency_at_all() {
-        let found = check_manifest("xtask", "xtask", "[dependencies]\nserde = \"1\"\n");
-        assert!(found[0].contains("std only"), "{found:?}");
-    }
-
-    #[test]
-    fn an_unknown_package_must_be_added_to_the_table() {
-        let found = check_manifest("crates/novel", "steadfast-novel", "");
-        assert_eq!(
-            found,
-            ["crates/novel/Cargo.toml:1: say in xtask/src/tidy/imports.rs what steadfast-novel may use"]
+    fn a_package_without_dependencies_has_none_at_all() {
+        let found = found(
+            "[package.metadata.steadfast]\ndependencies = \"none\"\n",
+            "[dependencies]\nserde = \"1\"\n",
         );
+        assert!(found.len() == 1 && found[0].contains("std only"), "{found:?}");
+    }
+
+    #[test]
+    fn a_manifest_that_says_nothing_or_nonsense_is_found() {
+        for (metadata, message) in [
+            ("", "crates/a/Cargo.toml:1: [package.metadata.steadfast] must say what the package may use"),
+            ("[package.metadata.steadfast]\nmay-use = \"all\"", "`all` is no list"),
+            ("[package.metadata.steadfast]\ndependencies = \"few\"", "`few` is not `none`"),
+            ("[package.metadata.steadfast]\nmay-use = [\"steadfast-z\"]", "there is no package steadfast-z"),
+            (
+                "[package.metadata.steadfast]\nmay-use = []\nmay-use-optional = [\"metrics\"]",
+                "no package metrics",
+            ),
+        ] {
+            let found = findings(metadata);
+            assert!(found.len() == 1 && found[0].contains(message), "{metadata}: {found:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ fn check_package(tree: &Tree, package: &Package<'_>) -> Vec<Finding> {
     if manifest.get(&["lints", "workspace"]).is_none_or(|(value, _)| value != "true") {
         findings.push(finding(1, "add `[lints] workspace = true`".to_owned()));
     }
-    if manifest.get(&["package", "publish"]).is_some_and(|(value, _)| value == "false") {
+    if !manifest.is_published() {
         return findings;
     }
     let missing = PUBLISHED.iter().filter(|key| !manifest.has(&["package", key]));
