@@ -23,14 +23,25 @@ const WRAPPER: &str = "STEADFAST_LOOM_WRAPPER";
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     let modelled = modelled_crates(workspace)?;
     let chosen = choose(arguments, &modelled).map_err(Failure::Usage)?;
-    // One build for all: what they share is built once, and with the features that all of them together ask for.
-    let mut options = vec!["--release".to_owned(), "--lib".to_owned()];
-    options.extend(chosen.iter().flat_map(|name| ["--package".to_owned(), format!("steadfast-{name}")]));
-    for binary in test_binaries::build_with(workspace, &options, set_cfg)? {
+    for binary in test_binaries::built_by(workspace, &mut build(workspace, &chosen)?)? {
         process::announce(&format!("\nmodels of {}", binary.name));
         run_models(&binary.name, binary.command().arg("loom").stdin(Stdio::null()))?;
     }
     Ok(())
+}
+
+/// The build of all models.
+pub(crate) fn build_command(workspace: &Workspace) -> Result<Command, String> {
+    build(workspace, &modelled_crates(workspace)?)
+}
+
+/// One build for all that are chosen: what they share is built once, with the features that they ask for together.
+fn build(workspace: &Workspace, chosen: &[String]) -> Result<Command, String> {
+    let mut cargo = test_binaries::build_command(workspace, &[]);
+    cargo.args(["--release", "--lib"]);
+    cargo.args(chosen.iter().flat_map(|name| ["--package".to_owned(), format!("steadfast-{name}")]));
+    set_cfg(&mut cargo)?;
+    Ok(cargo)
 }
 
 /// The folders of the crates with models: those whose manifest takes loom in under `cfg(steadfast_loom)`.

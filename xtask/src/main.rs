@@ -78,8 +78,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "ci",
-        arguments: "[step…]",
-        about: "everything that must pass before a merge, in order; or only the steps named",
+        arguments: "[--full] [step…]",
+        about: "everything that must pass before a merge, in order; or only the steps named; \
+                --full: everything that must pass before a release",
         run: ci::run,
     },
 ];

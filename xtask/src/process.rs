@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -92,6 +93,19 @@ pub(crate) fn run_logged(
         }
         std::thread::sleep(Duration::from_millis(POLL_MS));
     }
+}
+
+/// Runs `command` to its end; kills it, with every process that it has started, when `stop` is set.
+pub(crate) fn run_unless(command: &mut Command, stop: &AtomicBool) -> Result<(), String> {
+    let mut child = command.spawn().map_err(|error| cannot_run(command, &error))?;
+    while child.try_wait().map_err(|error| cannot_run(command, &error))?.is_none() {
+        // Relaxed: nothing is handed over with it.
+        if stop.load(Ordering::Relaxed) {
+            return kill_with_descendants(&mut child);
+        }
+        std::thread::sleep(Duration::from_millis(POLL_MS));
+    }
+    Ok(())
 }
 
 /// The exit code, or 128 + the signal as a shell has it.

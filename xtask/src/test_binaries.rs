@@ -19,19 +19,19 @@ pub(crate) struct TestBinary {
 
 /// Builds the test binaries that `cargo test <options>` would run; doc tests have none.
 pub(crate) fn build(workspace: &Workspace, options: &[String]) -> Result<Vec<TestBinary>, Failure> {
-    build_with(workspace, options, |_| Ok(()))
+    built_by(workspace, &mut build_command(workspace, options))
 }
 
-/// As [`build`], with cargo prepared by `prepare`.
-pub(crate) fn build_with(
-    workspace: &Workspace,
-    options: &[String],
-    prepare: impl FnOnce(&mut Command) -> Result<(), String>,
-) -> Result<Vec<TestBinary>, Failure> {
+/// The build of those test binaries.
+pub(crate) fn build_command(workspace: &Workspace, options: &[String]) -> Command {
     let mut cargo = workspace.cargo();
-    prepare(&mut cargo)?;
     cargo.args(["test", "--no-run", MESSAGE_FORMAT]).args(options).stdin(Stdio::null());
-    let messages = process::run_for_output(&mut cargo)?;
+    cargo
+}
+
+/// Runs a build, and returns the test binaries that it made.
+pub(crate) fn built_by(workspace: &Workspace, build: &mut Command) -> Result<Vec<TestBinary>, Failure> {
+    let messages = process::run_for_output(build)?;
     let programs = cargo_messages::programs(&messages).into_iter().filter(|program| program.is_test);
     Ok(programs.map(|program| TestBinary::new(&workspace.root, program)).collect())
 }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::manifest::Manifest;
+
 /// A checkout, or a copy of one, that cargo is called in.
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
@@ -37,6 +39,11 @@ impl Workspace {
     /// A workspace at `root` that builds into `target`.
     pub(crate) fn at(root: PathBuf, target: PathBuf) -> Self {
         Self { root, target: Some(target) }
+    }
+
+    /// The same workspace, built into another folder, for flags that must not disturb the usual one.
+    pub(crate) fn building_into(&self, target: PathBuf) -> Self {
+        Self::at(self.root.clone(), target)
     }
 
     /// Where build results and other things that can be made again belong.
@@ -80,6 +87,16 @@ impl Workspace {
     pub(crate) fn crates(&self) -> Result<Vec<String>, String> {
         let mut names = folders(&self.root.join("crates"))?;
         names.retain(|name| self.crate_manifest(name).is_file());
+        Ok(names)
+    }
+
+    /// The crates that go to the registry, sorted.
+    pub(crate) fn published_crates(&self) -> Result<Vec<String>, String> {
+        let mut names = self.crates()?;
+        names.retain(|name| {
+            std::fs::read_to_string(self.crate_manifest(name))
+                .is_ok_and(|manifest| Manifest::parse(&manifest).is_published())
+        });
         Ok(names)
     }
 

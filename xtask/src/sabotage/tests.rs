@@ -144,8 +144,12 @@ fn every_kind_of_bug_gets_its_verdict() {
 fn a_hang_is_ended_by_the_limit() {
     let miniature = Miniature::new("hang");
     miniature.bug("a", &format!("{BY_TEST}\n# hang: caught"), 5, "    a + b", "    loop {}");
-    let scores = miniature.plant(Duration::from_secs(20)).unwrap();
-    assert_eq!(scores[0].verdict, Verdict::Caught("no end within 20 s".to_owned()));
+    // The control has the same limit: on a busy machine a sound test may need longer.
+    let (limit, scores) = [2, 20, 200]
+        .into_iter()
+        .find_map(|limit| Some((limit, miniature.plant(Duration::from_secs(limit)).ok()?)))
+        .unwrap();
+    assert_eq!(scores[0].verdict, Verdict::Caught(format!("no end within {limit} s")));
 }
 
 #[test]
