@@ -41,8 +41,6 @@ mod account;
 mod leases;
 pub mod ledger;
 mod machine;
-#[cfg(all(test, steadfast_loom))]
-mod models;
 mod outcomes;
 mod period;
 mod sync;

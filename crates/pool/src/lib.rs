@@ -27,8 +27,6 @@
 #![cfg_attr(steadfast_loom, allow(dead_code, unused_imports, reason = "only the modelled kernels are built"))]
 
 mod keyed;
-#[cfg(all(test, steadfast_loom))]
-mod models;
 mod slots;
 mod sync;
 

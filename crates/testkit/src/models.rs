@@ -32,6 +32,14 @@ impl<T: Ord + Debug> Seen<T> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(outcome.into());
     }
 
+    /// Returns the outcomes reached so far.
+    pub fn outcomes(&self) -> BTreeSet<T>
+    where
+        T: Clone,
+    {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Asserts that each of `expected` was reached: a model that never reaches a race proves nothing about it.
     ///
     /// # Panics
@@ -90,6 +98,7 @@ mod tests {
             let seen = Seen::new();
             check(preemptions, two_increments(seen.clone()));
             seen.assert_all([1_u32, 2]);
+            assert_eq!(seen.outcomes(), BTreeSet::from([1, 2]));
         }
     }
 

@@ -277,6 +277,8 @@ impl OpenChunk {
 mod model {
     //! A reader that loads a published count finds all of so many documents, whole, while the next is being written.
 
+    use steadfast_testkit::models::{Seen, check};
+
     use super::*;
 
     /// In every document, so that their chain leads from one to the other.
@@ -288,9 +290,9 @@ mod model {
 
     #[test]
     fn loom_readers_see_whole_documents_up_to_the_published_count() {
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
-        let outcomes = std::sync::Arc::clone(&seen);
-        loom::model(move || {
+        let seen = Seen::<usize>::new();
+        let outcomes = seen.clone();
+        check(None, move || {
             let mut open =
                 OpenChunk { chunk: Arc::new(Chunk::with_capacity(2, 6, true)), documents: 0, words: 0 };
             let chunk = Arc::clone(open.chunk());
@@ -321,16 +323,16 @@ mod model {
                 published.store(id, Ordering::Release);
             }
             assert!(!open.append(3, &document(30)));
-            outcomes.lock().unwrap().insert(reader.join().unwrap());
+            outcomes.note(reader.join().unwrap());
         });
-        assert_eq!(seen.lock().unwrap().len(), 3, "the reader met each count: 0, 1 and 2");
+        seen.assert_all([0_usize, 1, 2]);
     }
 
     #[test]
     fn loom_of_two_clones_that_append_one_gets_the_slot() {
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
-        let outcomes = std::sync::Arc::clone(&seen);
-        loom::model(move || {
+        let seen = Seen::<u64>::new();
+        let outcomes = seen.clone();
+        check(None, move || {
             let chunk = Arc::new(Chunk::with_capacity(2, 6, true));
             let mut left = OpenChunk { chunk: Arc::clone(&chunk), documents: 0, words: 0 };
             let mut right = left.clone();
@@ -342,8 +344,8 @@ mod model {
             let entry = chunk.document(0);
             let terms = [SHARED << 8 | 2, (winner * 10) << 8 | 1];
             assert_eq!((entry.id, entry.terms().collect::<Vec<_>>()), (winner, terms.to_vec()));
-            outcomes.lock().unwrap().insert(winner);
+            outcomes.note(winner);
         });
-        assert_eq!(seen.lock().unwrap().len(), 2, "each of them won");
+        seen.assert_all([1_u64, 2]);
     }
 }

@@ -2,9 +2,9 @@
 
 use loom::sync::Arc;
 use loom::thread;
+use steadfast_testkit::models::{Seen, check};
 
 use super::*;
-use crate::models::{ALL, Seen, model};
 
 fn assert_rest(account: &Account, epoch: u64, settled: u64) {
     let standing = account.standing(epoch);
@@ -13,9 +13,9 @@ fn assert_rest(account: &Account, epoch: u64, settled: u64) {
 
 #[test]
 fn loom_two_that_want_the_last_money_never_both_get_it() {
-    let seen = Seen::default();
+    let seen = Seen::<bool>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let other = Arc::clone(&account);
         let spend = |account: &Account, ticket: Option<u64>| {
@@ -30,14 +30,14 @@ fn loom_two_that_want_the_last_money_never_both_get_it() {
         assert_rest(&account, 0, 7);
         noted.note(one);
     });
-    seen.all_of(&["true", "false"]);
+    seen.assert_all([true, false]);
 }
 
 #[test]
 fn loom_a_snapshot_balances_and_is_never_over_the_limit() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let first = account.reserve(3, 0).unwrap();
         let other = Arc::clone(&account);
@@ -55,14 +55,14 @@ fn loom_a_snapshot_balances_and_is_never_over_the_limit() {
         }
         assert_rest(&account, 0, 4);
     });
-    seen.all_of(&["0 3", "0 9", "0 7", "4 3", "4 0"]);
+    seen.assert_all(["0 3", "0 9", "0 7", "4 3", "4 0"]);
 }
 
 #[test]
 fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
-    let seen = Seen::default();
+    let seen = Seen::<bool>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let other = Arc::clone(&account);
         let lower = thread::spawn(move || other.set_limit(5, 0));
@@ -74,13 +74,13 @@ fn loom_a_limit_that_is_lowered_holds_for_whoever_reserves_after_it() {
         assert_eq!(standing.overdraft_nano(), if held { 3 } else { 0 });
         noted.note(held);
     });
-    seen.all_of(&["true", "false"]);
+    seen.assert_all([true, false]);
 }
 
 /// A hold that cost no more than was held is settled by additions that look at nothing, or in the word of a seat.
 #[test]
 fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
-    model(ALL, || {
+    check(None, || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         let first = account.reserve(3, 0).unwrap();
         let second = account.reserve(4, 0).unwrap();
@@ -98,7 +98,7 @@ fn loom_two_settlements_and_a_changed_limit_lose_nothing() {
 /// What a seat has settled is corrected in the shared word, which goes below zero for it, while others settle there and in the seat's word.
 #[test]
 fn loom_a_correction_of_what_a_seat_has_settled_loses_nothing() {
-    model(ALL, || {
+    check(None, || {
         let account = Arc::new(Account::new(Period::Lifetime, 10, 0));
         for held in [3, 2, 4] {
             account.reserve(held, 0).unwrap();
@@ -118,7 +118,7 @@ fn loom_a_correction_of_what_a_seat_has_settled_loses_nothing() {
 /// Symptom: the shared word was seen newer than the seats', their sum below zero, and what was settled became all there is.
 #[test]
 fn loom_two_corrections_of_what_a_seat_has_settled_lose_nothing() {
-    model(ALL, || {
+    check(None, || {
         let account = Arc::new(Account::new(Period::Lifetime, 100, 0));
         account.reserve(15, 0).unwrap();
         account.settle(0, 5, 5);
@@ -138,9 +138,9 @@ fn loom_two_corrections_of_what_a_seat_has_settled_lose_nothing() {
 /// Symptom: what a correction takes another call settles, and a snapshot in between told of a hold that had never been so small.
 #[test]
 fn loom_a_snapshot_beside_a_correction_and_a_settlement_of_as_much_was_so() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Lifetime, 100, 0));
         account.reserve(17 + 10 + 10, 0).unwrap();
         account.settle(0, 10, 10);
@@ -157,14 +157,14 @@ fn loom_a_snapshot_beside_a_correction_and_a_settlement_of_as_much_was_so() {
         let standing = account.standing(0);
         assert_eq!((standing.settled_nano, standing.held_nano), (10, 17));
     });
-    seen.all_of(&["10 27", "0 27", "10 17"]);
+    seen.assert_all(["10 27", "0 27", "10 17"]);
 }
 
 /// Symptom: the new limit and the old room looked like a use of nearly all, which was told and never again.
 #[test]
 fn loom_a_limit_that_changes_looks_like_no_other_level() {
     for (from, to) in [(10, 1000), (1000, 10)] {
-        model(ALL, move || {
+        check(None, move || {
             let account = Arc::new(Account::new(Period::Lifetime, from, 0));
             account.reserve(1, 0).unwrap();
             let other = Arc::clone(&account);
@@ -178,9 +178,9 @@ fn loom_a_limit_that_changes_looks_like_no_other_level() {
 
 #[test]
 fn loom_a_settlement_beside_a_rollover_lands_in_its_own_epoch() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Hour, 10, 1));
         let epoch = account.reserve(6, 1).unwrap();
         let other = Arc::clone(&account);
@@ -194,14 +194,14 @@ fn loom_a_settlement_beside_a_rollover_lands_in_its_own_epoch() {
         assert_eq!(old, 4);
         noted.note("landed");
     });
-    seen.all_of(&["landed"]);
+    seen.assert_all(["landed"]);
 }
 
 #[test]
 fn loom_a_reservation_beside_a_rollover_is_whole_in_one_epoch() {
-    let seen = Seen::default();
+    let seen = Seen::<u64>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Hour, 10, 1));
         let other = Arc::clone(&account);
         let reserve = thread::spawn(move || other.reserve(6, 1).unwrap());
@@ -213,14 +213,14 @@ fn loom_a_reservation_beside_a_rollover_is_whole_in_one_epoch() {
         assert_rest(&account, 2, if epoch == 2 { 6 } else { 0 });
         noted.note(epoch);
     });
-    seen.all_of(&["1", "2"]);
+    seen.assert_all([1_u64, 2]);
 }
 
 #[test]
 fn loom_a_late_settlement_and_the_book_that_replaces_its_own() {
-    let seen = Seen::default();
+    let seen = Seen::<u64>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let account = Arc::new(Account::new(Period::Hour, 10, 1));
         let epoch = account.reserve(6, 1).unwrap();
         let other = Arc::clone(&account);
@@ -232,14 +232,14 @@ fn loom_a_late_settlement_and_the_book_that_replaces_its_own() {
         assert!(account.late_nano() == 0 || account.late_nano() == 4);
         noted.note(account.late_nano());
     });
-    seen.all_of(&["0", "4"]);
+    seen.assert_all([0_u64, 4]);
 }
 
 #[test]
 fn loom_a_sliding_bucket_gives_its_money_back_once() {
-    let seen = Seen::default();
+    let seen = Seen::<u64>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let period = Period::Sliding(std::time::Duration::from_millis(8));
         let account = Arc::new(Account::new(period, 10, 8));
         let epoch = account.reserve(6, 8).unwrap();
@@ -252,7 +252,7 @@ fn loom_a_sliding_bucket_gives_its_money_back_once() {
         assert_eq!(account.standing(16).free_nano(), 10);
         noted.note(account.late_nano());
     });
-    seen.all_of(&["0", "4"]);
+    seen.assert_all([0_u64, 4]);
 }
 
 /// What a scope does: each account in turn, and back on a refusal.
@@ -267,9 +267,9 @@ fn reserve_all(accounts: &[Account; 2], amount: u64) -> bool {
 
 #[test]
 fn loom_of_two_scopes_a_call_gets_both_or_none() {
-    let seen = Seen::default();
+    let seen = Seen::<bool>::new();
     let noted = seen.clone();
-    model(ALL, move || {
+    check(None, move || {
         let accounts =
             Arc::new([Account::new(Period::Lifetime, 12, 0), Account::new(Period::Lifetime, 6, 0)]);
         let other = Arc::clone(&accounts);
@@ -281,5 +281,5 @@ fn loom_of_two_scopes_a_call_gets_both_or_none() {
         assert_eq!(accounts[1].standing(0).held_nano, 6);
         noted.note(one);
     });
-    seen.all_of(&["true", "false"]);
+    seen.assert_all([true, false]);
 }

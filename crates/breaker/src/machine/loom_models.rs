@@ -4,10 +4,13 @@ use std::sync::{Arc as Plain, Mutex as PlainMutex};
 
 use loom::sync::Arc;
 use loom::thread;
+use steadfast_testkit::models::{Seen, check};
 
 use super::*;
-use crate::models::{FEW, Seen, model};
 use crate::outcomes::{SHARED, WindowKind};
+
+/// Preemptions of an interleaving: enough for every race of two operations, and minutes faster than all.
+const FEW: usize = 3;
 
 /// Opens at the first failure, for 10 ms; one probe with a lease of 5 ms.
 fn machine(probes: u32) -> Machine {
@@ -71,9 +74,9 @@ fn opened(probes: u32, told: &Told) -> Machine {
 
 #[test]
 fn loom_two_failures_open_once() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(machine(1));
         let (other, other_told) = (Arc::clone(&machine), tell(&told));
@@ -90,14 +93,14 @@ fn loom_two_failures_open_once() {
         noted.note(one);
         noted.note(two);
     });
-    seen.all_of(&["Counted", "NotCounted", "Open { wait_ms: 10 }"]);
+    seen.assert_all(["Counted", "NotCounted", "Open { wait_ms: 10 }"]);
 }
 
 #[test]
 fn loom_a_new_state_has_its_own_deadline() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let (other, other_told) = (Arc::clone(&machine), tell(&told));
@@ -121,14 +124,14 @@ fn loom_a_new_state_has_its_own_deadline() {
         probe.join().unwrap();
         assert_is_path(&told);
     });
-    seen.all_of(&["open", "ProbesBusy"]);
+    seen.assert_all(["open", "ProbesBusy"]);
 }
 
 #[test]
 fn loom_never_more_probes_than_leases() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let (other, other_told) = (Arc::clone(&machine), tell(&told));
@@ -141,14 +144,14 @@ fn loom_never_more_probes_than_leases() {
         noted.note(if one.is_ok() { "one" } else { "two" });
         assert_is_path(&told);
     });
-    seen.all_of(&["one", "two"]);
+    seen.assert_all(["one", "two"]);
 }
 
 #[test]
 fn loom_a_probe_ends_or_expires_and_never_both() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let late = machine.admit(|| 10, tell(&told)).unwrap();
@@ -169,15 +172,15 @@ fn loom_a_probe_ends_or_expires_and_never_both() {
         }
         assert_is_path(&told);
     });
-    seen.all_of(&["ended", "expired"]);
+    seen.assert_all(["ended", "expired"]);
 }
 
 /// Symptom: a probe whose generation ended beside it was told to have expired, though no lease had run out.
 #[test]
 fn loom_a_probe_of_an_ended_generation_has_not_expired() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(opened(1, &told));
         let late = machine.admit(|| 10, tell(&told)).unwrap();
@@ -194,12 +197,12 @@ fn loom_a_probe_of_an_ended_generation_has_not_expired() {
         assert_eq!(machine.leases.found(machine.word().generation()).live, 1, "it ended another's lease");
         assert_eq!(machine.record(fresh, 0, Mark::SUCCESS, || 20, tell(&told)), Recorded::Counted);
     });
-    seen.all_of(&["Counted", "NotCounted"]);
+    seen.assert_all(["Counted", "NotCounted"]);
 }
 
 #[test]
 fn loom_the_last_two_probes_decide_once() {
-    model(FEW, || {
+    check(FEW, || {
         let told = Told::default();
         let machine = Arc::new(opened(2, &told));
         let one = machine.admit(|| 10, tell(&told)).unwrap();
@@ -216,9 +219,9 @@ fn loom_the_last_two_probes_decide_once() {
 
 #[test]
 fn loom_an_outcome_of_an_older_generation_changes_nothing() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let told = Told::default();
         let machine = Arc::new(machine(1));
         let stale = machine.admit(|| 0, tell(&told)).unwrap();
@@ -238,5 +241,5 @@ fn loom_an_outcome_of_an_older_generation_changes_nothing() {
         }
         noted.note(format!("{recorded:?}"));
     });
-    seen.all_of(&["Counted", "NotCounted"]);
+    seen.assert_all(["Counted", "NotCounted"]);
 }

@@ -2,15 +2,18 @@
 
 use loom::sync::Arc;
 use loom::thread;
+use steadfast_testkit::models::{Seen, check};
 
 use super::*;
-use crate::models::{FEW, Seen, model};
+
+/// Preemptions of an interleaving: enough for every race of two operations, and minutes faster than all.
+const FEW: usize = 3;
 
 #[test]
 fn loom_an_outcome_counts_in_its_own_generation_only() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let total = Arc::new(Total::new(1));
         let other = Arc::clone(&total);
         let old = thread::spawn(move || other.add(SHARED, 0));
@@ -22,14 +25,14 @@ fn loom_an_outcome_counts_in_its_own_generation_only() {
         assert_eq!(total.ever(), 1 + u64::from(old));
         noted.note(if old { "the old one counted before" } else { "the old one came too late" });
     });
-    seen.all_of(&["the old one counted before", "the old one came too late"]);
+    seen.assert_all(["the old one counted before", "the old one came too late"]);
 }
 
 #[test]
 fn loom_two_that_begin_a_generation_and_one_that_still_counts_lose_nothing() {
-    let seen = Seen::default();
+    let seen = Seen::<u64>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let total = Arc::new(Total::new(1));
         let (one, two) = (Arc::clone(&total), Arc::clone(&total));
         let old = thread::spawn(move || u64::from(one.add(SHARED, 0)));
@@ -41,14 +44,14 @@ fn loom_two_that_begin_a_generation_and_one_that_still_counts_lose_nothing() {
         assert_eq!(total.ever(), old);
         noted.note(old);
     });
-    seen.all_of(&["0", "1"]);
+    seen.assert_all([0_u64, 1]);
 }
 
 #[test]
 fn loom_an_owner_moves_on_while_others_look() {
-    let seen = Seen::default();
+    let seen = Seen::<u64>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let total = Arc::new(Total::new(1));
         let other = Arc::clone(&total);
         // It counts on the shared stripe, and looks at the owner's.
@@ -67,7 +70,7 @@ fn loom_an_owner_moves_on_while_others_look() {
         assert_eq!((total.since(1), total.ever()), (2, 3));
         noted.note(looked);
     });
-    seen.all_of(&["1", "2"]);
+    seen.assert_all([1_u64, 2]);
 }
 
 fn thresholds(window: u64, calls_min: u64) -> Thresholds {
@@ -84,9 +87,9 @@ const FAILED: Mark = Mark { failed: true, slow: false };
 
 #[test]
 fn loom_outcomes_that_reach_the_minimum_two_failures() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(FEW, move || {
+    check(FEW, move || {
         let outcomes = Arc::new(Outcomes::new(2, thresholds(4, 2)));
         let other = Arc::clone(&outcomes);
         let one = thread::spawn(move || other.record(SHARED, 0, FAILED, 0).unwrap());
@@ -95,12 +98,12 @@ fn loom_outcomes_that_reach_the_minimum_two_failures() {
         assert!(one || two, "two failures of two calls, and nobody saw both");
         noted.note(format!("{one} {two}"));
     });
-    seen.all_of(&["true true", "true false", "false true"]);
+    seen.assert_all(["true true", "true false", "false true"]);
 }
 
 #[test]
 fn loom_outcomes_that_reach_the_minimum_a_failure_and_a_success() {
-    model(FEW, || {
+    check(FEW, || {
         let mut half = thresholds(4, 2);
         half.failure_ppm = Some(500_000);
         let outcomes = Arc::new(Outcomes::new(2, half));
@@ -113,7 +116,7 @@ fn loom_outcomes_that_reach_the_minimum_a_failure_and_a_success() {
 
 #[test]
 fn loom_the_last_two_of_a_full_ring_meet_in_a_slot() {
-    model(FEW, || {
+    check(FEW, || {
         let ring = Arc::new(Ring::new(2, 4));
         let series = Arc::new(Series::new());
         let (other_ring, other_series) = (Arc::clone(&ring), Arc::clone(&series));

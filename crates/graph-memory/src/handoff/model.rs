@@ -1,12 +1,14 @@
 //! Models of the hand-off under loom: the shipped queue, loop and responses, with stages that record what they did.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Wake, Waker};
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
+use steadfast_testkit::models::{Seen, check};
 
 use super::*;
 
@@ -98,18 +100,14 @@ impl World {
     }
 }
 
-type Outcomes<T> = std::sync::Arc<std::sync::Mutex<BTreeSet<T>>>;
-
-fn model<T: Ord + Send + 'static>(run: impl Fn() -> T + Send + Sync + 'static) -> BTreeSet<T> {
-    let outcomes: Outcomes<T> = Outcomes::default();
-    let seen = std::sync::Arc::clone(&outcomes);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.check(move || {
-        let outcome = run();
-        seen.lock().unwrap().insert(outcome);
-    });
-    std::mem::take(&mut *outcomes.lock().unwrap())
+/// Runs a model and returns the outcomes of all its interleavings.
+fn model<T: Clone + Debug + Ord + Send + 'static>(
+    run: impl Fn() -> T + Send + Sync + 'static,
+) -> BTreeSet<T> {
+    let seen = Seen::<T>::new();
+    let noted = seen.clone();
+    check(2, move || noted.note(run()));
+    seen.outcomes()
 }
 
 #[test]

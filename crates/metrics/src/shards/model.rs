@@ -2,44 +2,10 @@
 //!
 //! Here a histogram has three buckets: of 0, of 1, and of 2 and 3 together, so a sum that is not of its records can't hide behind the buckets.
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
+use steadfast_testkit::models::{Seen, check};
 
 use super::*;
 use crate::shard::HistogramShard;
-
-/// What was met in any execution of a model.
-struct Seen<T>(std::sync::Arc<std::sync::Mutex<BTreeSet<T>>>);
-
-impl<T> Clone for Seen<T> {
-    fn clone(&self) -> Self {
-        Self(std::sync::Arc::clone(&self.0))
-    }
-}
-
-impl<T: Ord + Debug> Seen<T> {
-    fn new() -> Self {
-        Self(std::sync::Arc::default())
-    }
-
-    fn add(&self, outcome: T) {
-        self.0.lock().unwrap().insert(outcome);
-    }
-
-    /// Fails unless each of these was met: a model that doesn't reach a race proves nothing about it.
-    fn must_hold(&self, outcomes: &[T]) {
-        let seen = self.0.lock().unwrap();
-        for outcome in outcomes {
-            assert!(seen.contains(outcome), "{outcome:?} was never met, only {seen:?}");
-        }
-    }
-}
-
-fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
 
 fn shape() -> Shape {
     Shape::new(0, 2).unwrap()
@@ -87,7 +53,7 @@ fn assert_consistent(tally: &Tally) {
 /// M1 and M8: of a thread that records, retires and is gone, each snapshot sees no less than the one before, and the last one all.
 #[test]
 fn loom_a_retiring_thread_loses_nothing_and_counts_nothing_twice() {
-    let seen = Seen::new();
+    let seen = Seen::<(bool, u64, u64)>::new();
     let outcomes = seen.clone();
     check(3, move || {
         let shards = Arc::new(Shards::new());
@@ -107,9 +73,9 @@ fn loom_a_retiring_thread_loses_nothing_and_counts_nothing_twice() {
         assert!(first <= second && second <= 2, "{at_end:?}");
         assert_eq!(read_cell(&shards, 0), 2);
         assert_eq!(shards.threads(), 0);
-        outcomes.add(at_end);
+        outcomes.note(at_end);
     });
-    seen.must_hold(&[
+    seen.assert_all([
         (true, 0, 0),  // before it joined, or around its retiring
         (false, 0, 1), // between its records
         (false, 1, 2), // likewise
@@ -121,7 +87,7 @@ fn loom_a_retiring_thread_loses_nothing_and_counts_nothing_twice() {
 /// M1 for histograms: both sides of a retiring thread are in the base or in its shard, not in both and not in neither.
 #[test]
 fn loom_a_retiring_histogram_is_moved_whole() {
-    let seen = Seen::new();
+    let seen = Seen::<(usize, usize)>::new();
     let outcomes = seen.clone();
     check(2, move || {
         let shards = Arc::new(Shards::new());
@@ -139,16 +105,16 @@ fn loom_a_retiring_histogram_is_moved_whole() {
         assert_eq!((tally.count(), tally.sum, tally.min, tally.max, tally.exact), (2, 4, 1, 3, true));
         let last = read(&shards, 0);
         assert_eq!((last.count(), last.sum), (2, 4));
-        outcomes.add((threads_before, threads_after));
+        outcomes.note((threads_before, threads_after));
     });
-    seen.must_hold(&[(1, 1), (1, 0), (0, 0)]);
+    seen.assert_all([(1, 1), (1, 0), (0, 0)]);
 }
 
 /// M2 and M3 beside a writer: a snapshot is a prefix of its records, with their sum and extremes. Where the writer was stopped in the middle of
 /// one, the snapshot says so.
 #[test]
 fn loom_a_snapshot_holds_whole_records() {
-    let seen = Seen::new();
+    let seen = Seen::<(u64, bool)>::new();
     let outcomes = seen.clone();
     check(3, move || {
         let shards = Arc::new(Shards::new());
@@ -174,17 +140,17 @@ fn loom_a_snapshot_holds_whole_records() {
             let without_first = tally.count() == 3 && (tally.sum, tally.min, tally.max) == (5, 1, 2);
             assert!(without_first || (tally.sum, tally.min, tally.max) == expected, "{tally:?}");
         }
-        outcomes.add((tally.count(), tally.exact));
+        outcomes.note((tally.count(), tally.exact));
         let last = read(&shards, 0);
         assert_eq!((last.count(), last.sum, last.min, last.max, last.exact), (4, 8, 1, 3, true));
     });
-    seen.must_hold(&[(2, true), (3, true), (4, true), (2, false), (3, false)]);
+    seen.assert_all([(2, true), (3, true), (4, true), (2, false), (3, false)]);
 }
 
 /// What was recorded before a snapshot is in it, also by a thread that looked for its side before an earlier one.
 #[test]
 fn loom_a_late_record_is_in_the_next_snapshot() {
-    let seen = Seen::new();
+    let seen = Seen::<(usize, u64)>::new();
     let outcomes = seen.clone();
     check(3, move || {
         let shards = Arc::new(Shards::new());
@@ -202,15 +168,15 @@ fn loom_a_late_record_is_in_the_next_snapshot() {
         let side = writer.join().unwrap();
         // The writer is done, so this one has its record, wherever it went.
         assert_eq!(read(&shards, 0).count(), 3);
-        outcomes.add((side, during));
+        outcomes.note((side, during));
     });
-    seen.must_hold(&[(0, 2), (0, 3), (1, 2), (1, 3)]);
+    seen.assert_all([(0, 2), (0, 3), (1, 2), (1, 3)]);
 }
 
 /// M5: successes and failures are histograms, and the total is their sum and the latencies' count.
 #[test]
 fn loom_a_summary_does_not_contradict_itself() {
-    let seen = Seen::new();
+    let seen = Seen::<(u64, u64, bool)>::new();
     let outcomes = seen.clone();
     check(2, move || {
         let shards = Arc::new(Shards::new());
@@ -229,15 +195,15 @@ fn loom_a_summary_does_not_contradict_itself() {
             assert_consistent(tally);
         }
         writer.join().unwrap();
-        outcomes.add((successes.count() - 2, failures.count() - 2, both.exact));
+        outcomes.note((successes.count() - 2, failures.count() - 2, both.exact));
     });
-    seen.must_hold(&[(0, 0, true), (1, 0, true), (1, 1, true), (0, 1, true), (0, 0, false)]);
+    seen.assert_all([(0, 0, true), (1, 0, true), (1, 1, true), (0, 1, true), (0, 0, false)]);
 }
 
 /// M5 and M7: what is active is never below 0, though it ends on another thread than it began on.
 #[test]
 fn loom_active_is_never_below_zero() {
-    let seen = Seen::new();
+    let seen = Seen::<(bool, u64, u64, u64)>::new();
     let outcomes = seen.clone();
     check(3, move || {
         let (entered, left) = (0, 1);
@@ -268,9 +234,9 @@ fn loom_active_is_never_below_zero() {
         let has_left = leaves.join().unwrap();
         let last = shards.collect(&[left, entered, left], &[]).cells;
         assert_eq!(in_flight(last[0], last[1], last[2]), i64::from(!has_left));
-        outcomes.add((has_left, found[0], found[1], found[2]));
+        outcomes.note((has_left, found[0], found[1], found[2]));
     });
-    seen.must_hold(&[
+    seen.assert_all([
         (false, 0, 0, 0),
         (false, 0, 1, 0),
         (true, 0, 0, 0),
@@ -284,7 +250,7 @@ fn loom_active_is_never_below_zero() {
 /// M8: counters of several threads grow from snapshot to snapshot.
 #[test]
 fn loom_counters_never_go_back() {
-    let seen = Seen::new();
+    let seen = Seen::<[u64; 2]>::new();
     let outcomes = seen.clone();
     check(3, move || {
         let shards = Arc::new(Shards::new());
@@ -303,15 +269,15 @@ fn loom_counters_never_go_back() {
         let last = read_cell(&shards, 0);
         assert!(found[0] <= found[1] && found[1] <= last, "{found:?}, {last}");
         assert_eq!(last, 11);
-        outcomes.add(found);
+        outcomes.note(found);
     });
-    seen.must_hold(&[[0, 0], [0, 1], [0, 10], [1, 11], [10, 11], [11, 11]]);
+    seen.assert_all([[0, 0], [0, 1], [0, 10], [1, 11], [10, 11], [11, 11]]);
 }
 
 /// M9: a writer that stops in the middle of a record holds no snapshot up, and what it had begun contradicts nothing.
 #[test]
 fn loom_a_snapshot_ends_beside_a_writer_that_does_not() {
-    let seen = Seen::new();
+    let seen = Seen::<(bool, u128)>::new();
     let outcomes = seen.clone();
     check(3, move || {
         let shards = Arc::new(Shards::new());
@@ -324,11 +290,11 @@ fn loom_a_snapshot_ends_beside_a_writer_that_does_not() {
         let tally = read(&shards, 0);
         assert_consistent(&tally);
         assert_eq!(tally.count(), 2);
-        outcomes.add((tally.exact, tally.sum));
+        outcomes.note((tally.exact, tally.sum));
         writer.join().unwrap();
         let stuck = read(&shards, 0);
         assert_consistent(&stuck);
         assert_eq!((stuck.count(), stuck.exact), (2, false));
     });
-    seen.must_hold(&[(true, 4), (false, 4)]);
+    seen.assert_all([(true, 4), (false, 4)]);
 }

@@ -100,20 +100,20 @@ impl<T, const LANES: usize> DerefMut for Writing<'_, T, LANES> {
 #[cfg(all(test, steadfast_loom))]
 mod loom_models {
     use loom::thread;
+    use steadfast_testkit::models::{Seen, check};
 
     use super::*;
-    use crate::models::{Seen, model};
     use crate::sync::{Arc, AtomicUsize, Ordering};
 
     type Model = Lanes<(u64, u64), 3>;
 
     #[test]
     fn loom_nobody_reads_what_is_half_written() {
-        let seen = Seen::default();
+        let seen = Seen::<&str>::new();
         let noted = seen.clone();
-        model(3, move || {
+        check(3, move || {
             let lanes = Arc::new(Model::new((0, 0)));
-            let read = |noted: &Seen| {
+            let read = |noted: &Seen<&'static str>| {
                 let (lanes, noted) = (Arc::clone(&lanes), noted.clone());
                 thread::spawn(move || {
                     let value = lanes.read();
@@ -133,12 +133,12 @@ mod loom_models {
             one.join().unwrap();
             other.join().unwrap();
         });
-        seen.all_of(&["before", "after"]);
+        seen.assert_all(["before", "after"]);
     }
 
     #[test]
     fn loom_writers_come_one_after_the_other() {
-        model(3, || {
+        check(3, || {
             let lanes = Arc::new(Model::new((0, 0)));
             let write = || {
                 let lanes = Arc::clone(&lanes);
@@ -160,9 +160,9 @@ mod loom_models {
 
     #[test]
     fn loom_who_reads_in_turn_reads_beside_others_only() {
-        let seen = Seen::default();
+        let seen = Seen::<usize>::new();
         let noted = seen.clone();
-        model(3, move || {
+        check(3, move || {
             let lanes = Arc::new(Model::new((0, 0)));
             let (turns, beside) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
             let in_turn = {
@@ -190,6 +190,6 @@ mod loom_models {
             reader.join().unwrap();
             assert_eq!(beside.load(Ordering::Relaxed), 2);
         });
-        seen.all_of(&["0", "1"]);
+        seen.assert_all([0_usize, 1]);
     }
 }

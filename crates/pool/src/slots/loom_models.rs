@@ -11,10 +11,10 @@ use std::task::{Context, Poll};
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
+use steadfast_testkit::models::{Seen, check};
 
 use super::cells::Cells;
 use super::*;
-use crate::models::{Seen, model};
 
 type Model = Slots<u32, &'static str>;
 
@@ -197,13 +197,13 @@ fn assert_at_rest(slots: &Model, idle: usize) {
 
 #[test]
 fn loom_three_threads_share_two_slots() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let slots = filled(2, 2);
         tick(&slots);
         let owners = Owners::default();
-        let work = |slots: Arc<Model>, owners: Owners, seen: Seen| {
+        let work = |slots: Arc<Model>, owners: Owners, seen: Seen<&'static str>| {
             let (value, slot, waited) = block_on(get(&slots)).expect("nobody closes");
             owners.enter(value, 2);
             seen.note(if waited { "waited" } else { "at once" });
@@ -221,14 +221,14 @@ fn loom_three_threads_share_two_slots() {
         assert_at_rest(&slots, 2);
         assert_eq!(slots.counts().tally.ok, 6);
     });
-    seen.all_of(&["waited", "at once"]);
+    seen.assert_all(["waited", "at once"]);
 }
 
 #[test]
 fn loom_dials_fill_the_pool_and_no_further() {
-    let seen = Seen::default();
+    let seen = Seen::<u64>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let slots = slots(1);
         let owners = Owners::default();
         let work = |slots: Arc<Model>, owners: Owners| {
@@ -250,14 +250,14 @@ fn loom_dials_fill_the_pool_and_no_further() {
         assert_at_rest(&slots, counts.size);
         noted.note(counts.tally.dials);
     });
-    seen.all_of(&["2"]);
+    seen.assert_all([2_u64]);
 }
 
 #[test]
 fn loom_a_newcomer_overtakes_nobody() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(3, move || {
+    check(3, move || {
         let slots = slots(1);
         let (value, slot) = take_by_dial(&slots);
         let (mut first, _) = queue(&slots);
@@ -280,14 +280,14 @@ fn loom_a_newcomer_overtakes_nobody() {
         slots.put(value, slot, &|| 0);
         assert_at_rest(&slots, 1);
     });
-    seen.all_of(&["back already", "not back yet"]);
+    seen.assert_all(["back already", "not back yet"]);
 }
 
 #[test]
 fn loom_who_gives_up_passes_it_on() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(3, move || {
+    check(3, move || {
         let slots = slots(1);
         let (value, slot) = take_by_dial(&slots);
         let (mut first, _) = queue(&slots);
@@ -308,14 +308,14 @@ fn loom_who_gives_up_passes_it_on() {
         assert_at_rest(&slots, 1);
         assert_eq!(slots.counts().tally.cancelled, 1);
     });
-    seen.all_of(&["granted", "waiting"]);
+    seen.assert_all(["granted", "waiting"]);
 }
 
 #[test]
 fn loom_room_is_noticed_without_a_runtime() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let slots = slots(1);
         let (_, slot) = take_by_dial(&slots);
         let others = Arc::clone(&slots);
@@ -334,14 +334,14 @@ fn loom_room_is_noticed_without_a_runtime() {
         assert_at_rest(&slots, 1);
         assert_eq!(slots.counts().tally.dials, 2);
     });
-    seen.all_of(&["true true", "true false", "false true"]);
+    seen.assert_all(["true true", "true false", "false true"]);
 }
 
 #[test]
 fn loom_a_dial_survives_who_asked_for_it() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(3, move || {
+    check(3, move || {
         let slots = slots(2);
         let (mut asker, dial) = queue(&slots);
         let slot = dial.expect("there is room");
@@ -360,12 +360,12 @@ fn loom_a_dial_survives_who_asked_for_it() {
         assert_at_rest(&slots, counts.size);
         assert_eq!(counts.size as u64, counts.tally.dials, "P2: a connection was thrown away");
     });
-    seen.all_of(&["dialled", "dialling"]);
+    seen.assert_all(["dialled", "dialling"]);
 }
 
 #[test]
 fn loom_a_failed_dial_gives_its_room_back() {
-    model(3, move || {
+    check(3, move || {
         let slots = slots(1);
         let (mut asker, dial) = queue(&slots);
         let slot = dial.expect("there is room");
@@ -388,9 +388,9 @@ fn loom_a_failed_dial_gives_its_room_back() {
 
 #[test]
 fn loom_a_deadline_and_a_grant_are_never_both() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(3, move || {
+    check(3, move || {
         let slots = slots(1);
         let (value, slot) = take_by_dial(&slots);
         let keeper = slots.keeper_needed(0).expect("there is none");
@@ -412,14 +412,14 @@ fn loom_a_deadline_and_a_grant_are_never_both() {
         back.join().unwrap();
         assert_at_rest(&slots, 1);
     });
-    seen.all_of(&["granted", "timed out"]);
+    seen.assert_all(["granted", "timed out"]);
 }
 
 #[test]
 fn loom_a_closed_pool_drains() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let slots = filled(2, 1);
         let others = Arc::clone(&slots);
         let (value, slot, _) = block_on(get(&slots)).expect("nobody has closed");
@@ -442,14 +442,14 @@ fn loom_a_closed_pool_drains() {
         asks.join().unwrap();
         assert_at_rest(&slots, 0);
     });
-    seen.all_of(&["got", "closed"]);
+    seen.assert_all(["got", "closed"]);
 }
 
 #[test]
 fn loom_what_is_given_is_there_when_it_is_seen() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(3, move || {
+    check(3, move || {
         let mut cells = Cells::new();
         let chunks = cells.chunks();
         let (number, mut claim) = cells.open();
@@ -469,5 +469,5 @@ fn loom_what_is_given_is_there_when_it_is_seen() {
         assert!(taken.is_none_or(|taken| taken == 7));
         noted.note(if taken.is_some() { "there" } else { "not yet" });
     });
-    seen.all_of(&["there", "not yet", "again"]);
+    seen.assert_all(["there", "not yet", "again"]);
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc as Plain, Mutex as PlainMutex};
 
 use loom::future::block_on;
 use loom::thread;
+use steadfast_testkit::models::{Seen, check};
 
 use super::*;
-use crate::models::{Seen, model};
 
 type Model = Table<u64, &'static str>;
 
@@ -52,9 +52,9 @@ fn get(table: &Model) -> Option<(Arc<Live<u64, &'static str>>, bool)> {
 
 #[test]
 fn loom_one_dial_serves_all() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let spawn = || {
             let table = Arc::clone(&table);
@@ -69,14 +69,14 @@ fn loom_one_dial_serves_all() {
         assert_eq!((totals.dials, totals.dialling, status[0].in_flight), (1, 0, 3));
         noted.note(if waited || one.1 || two.1 { "waited" } else { "at once" });
     });
-    seen.all_of(&["waited", "at once"]);
+    seen.assert_all(["waited", "at once"]);
 }
 
 #[test]
 fn loom_nothing_of_a_removed_generation_is_handed_out() {
-    let seen = Seen::default();
+    let seen = Seen::<String>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let others = Arc::clone(&table);
         let asks = thread::spawn(move || get(&others).map(|(live, _)| live.generation));
@@ -90,12 +90,12 @@ fn loom_nothing_of_a_removed_generation_is_handed_out() {
         let theirs = asks.join().unwrap();
         noted.note(format!("{theirs:?}"));
     });
-    seen.all_of(&["Some(1)", "Some(2)", "None"]);
+    seen.assert_all(["Some(1)", "Some(2)", "None"]);
 }
 
 #[test]
 fn loom_who_chooses_sees_the_choice_before() {
-    model(3, || {
+    check(3, || {
         let table = table_of_one();
         assert_eq!(table.add("b"), Some(Ok(2)));
         for order in table.pick_or_order(AT_ONCE).1 {
@@ -110,9 +110,9 @@ fn loom_who_chooses_sees_the_choice_before() {
 
 #[test]
 fn loom_a_late_dial_of_a_removed_generation_goes_nowhere() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let order = order(&table);
         let others = Arc::clone(&table);
@@ -124,14 +124,14 @@ fn loom_a_late_dial_of_a_removed_generation_goes_nowhere() {
         noted.note(if late.join().unwrap() { "in time" } else { "late" });
         assert_eq!(table.status(0).1.dialling, 0);
     });
-    seen.all_of(&["in time", "late"]);
+    seen.assert_all(["in time", "late"]);
 }
 
 #[test]
 fn loom_a_drain_ends_with_the_last_user() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let (held, _) = get(&table).expect("it is there");
         let used = Plain::new(PlainMutex::new(true));
@@ -149,12 +149,12 @@ fn loom_a_drain_ends_with_the_last_user() {
         assert!(!*used.lock().unwrap(), "drained while it was used");
         user.join().unwrap();
     });
-    seen.all_of(&["in use", "unused"]);
+    seen.assert_all(["in use", "unused"]);
 }
 
 #[test]
 fn loom_an_abandoned_order_goes_to_another() {
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let order = order(&table);
         let others = Arc::clone(&table);
@@ -167,9 +167,9 @@ fn loom_an_abandoned_order_goes_to_another() {
 
 #[test]
 fn loom_an_order_that_was_taken_over_is_void() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let slow = order(&table);
         let others = Arc::clone(&table);
@@ -189,14 +189,14 @@ fn loom_an_order_that_was_taken_over_is_void() {
         assert_eq!((totals.dials, totals.dialling), (1 + u64::from(taken), 0));
         noted.note(if taken { "taken over" } else { "in time" });
     });
-    seen.all_of(&["taken over", "in time"]);
+    seen.assert_all(["taken over", "in time"]);
 }
 
 #[test]
 fn loom_who_waits_for_any_hears_of_the_last_removal() {
-    let seen = Seen::default();
+    let seen = Seen::<&str>::new();
     let noted = seen.clone();
-    model(2, move || {
+    check(2, move || {
         let table = table_of_one();
         let others = Arc::clone(&table);
         let waits = thread::spawn(move || {
@@ -219,5 +219,5 @@ fn loom_who_waits_for_any_hears_of_the_last_removal() {
         let totals = table.status(0).1;
         assert_eq!(totals.dials, totals.withdrawn);
     });
-    seen.all_of(&["waited", "at once"]);
+    seen.assert_all(["waited", "at once"]);
 }
