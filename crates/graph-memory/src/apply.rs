@@ -267,7 +267,7 @@ mod tests {
                 assert_eq!(tenants.all[0].value.analyzer, own);
                 assert_eq!((found(tenants, "whale"), found(tenants, "shark")), (2, 1));
                 assert_eq!(found(tenants, "the"), the);
-                assert_eq!(tenants.all[0].value.text().length(), 3 + the);
+                assert_eq!(tenants.all[0].value.text().total_tokens(), 3 + the);
             }
             assert_eq!(live.state_hash(), replayed.state_hash());
             live.all[0].value.analyzer = other;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use steadfast_memory_api::{Hit, Hits, Id, Matched, MemoryError, PartScore, Problem, Search, TextMode, Why};
 use steadfast_text_index::{Matched as Found, Mode, Query, Scored};
 use steadfast_vector_index::{
-    Effort, Hit as Near, K_MAX, Options, Place, PreparedVector, VectorError, VectorIndex,
+    Effort, Hit as Near, K_MAX, Options, PreparedVector, RowId, VectorError, VectorIndex,
 };
 
 use crate::filter::{ALL, Plan};
@@ -204,7 +204,7 @@ impl<'a> Searching<'a> {
     }
 
     /// Where the vectors stand that the filter can let through, if they can be listed and are few.
-    fn few_candidates(&self, index: &VectorIndex) -> Option<Vec<Place>> {
+    fn few_candidates(&self, index: &VectorIndex) -> Option<Vec<RowId>> {
         let few = FEW.max(index.len() / FEW_SHARE);
         let place = |id: &u64| self.value.entry(Id::new(*id))?.vector_place;
         let ids = self.candidates(few)?;

@@ -286,7 +286,7 @@ impl View {
     /// Texts that every search goes over one by one, since they are not in a sealed part of the index yet. Unlike what
     /// [`stats`](Self::stats) tells, it depends on how far the sealing is, not on what is remembered.
     pub fn unsealed(&self) -> u64 {
-        self.value.text().unsealed()
+        self.value.text().unsealed() as u64
     }
 
     /// The tenant in numbers.

@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use steadfast_testkit::TestRng;
 use steadfast_text_index::{Document, Matched, Mode, Query, TextIndex, document_terms, query_keys};
 use tantivy::collector::TopDocs;
 use tantivy::query::{BooleanQuery, Occur, TermQuery};
@@ -69,25 +70,9 @@ impl Options {
     }
 }
 
-/// Random numbers that come again: `splitmix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
+/// A number from 0 (inclusive) to 1 (exclusive).
+fn unit(rng: &mut TestRng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The documents, and how many hold each word.
@@ -111,7 +96,7 @@ fn word(number: usize) -> String {
 
 impl Corpus {
     fn new(documents: usize) -> Self {
-        let mut random = Random(42);
+        let mut rng = TestRng::new(42);
         let mut cumulated = Vec::with_capacity(VOCABULARY);
         let mut sum = 0.0;
         for rank in 1..=VOCABULARY {
@@ -120,10 +105,10 @@ impl Corpus {
         }
         let mut holders = vec![0; VOCABULARY];
         let texts = (0..documents).map(|_| {
-            let length = 10 + random.below(21);
+            let length = 10 + rng.index(21);
             let words: Vec<usize> = (0..length)
                 .map(|_| {
-                    let at = random.unit() * sum;
+                    let at = unit(&mut rng) * sum;
                     cumulated.partition_point(|&end| end < at).min(VOCABULARY - 1)
                 })
                 .collect();
@@ -141,7 +126,7 @@ impl Corpus {
             (0..VOCABULARY).filter(|word| (low..high).contains(&share(word))).collect()
         };
         let ranges = [within(0.05, 1.1), within(0.005, 0.05), within(0.0002, 0.005)];
-        let mut random = Random(terms as u64);
+        let mut rng = TestRng::new(terms as u64);
         let mixtures = ranges.len().pow(terms as u32);
         (0..QUERIES)
             .map(|number| {
@@ -150,7 +135,7 @@ impl Corpus {
                 for _ in 0..terms {
                     let range = &ranges[mixture % ranges.len()];
                     mixture /= ranges.len();
-                    while !words.insert(range[random.below(range.len())]) {}
+                    while !words.insert(*rng.pick(range)) {}
                 }
                 words.into_iter().collect()
             })
@@ -184,7 +169,7 @@ impl Ours {
 
 fn build_all(index: &mut TextIndex) {
     while let Some(build) = index.plan() {
-        index.install(build.run());
+        index.install(build.run()).expect("this index planned it");
     }
 }
 
@@ -342,7 +327,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     println!(
         "ours: {:.2} s to insert and seal, {} bytes a document",
         start.elapsed().as_secs_f64(),
-        sealed.0.memory_bytes() / documents.len()
+        sealed.0.bytes() / documents.len()
     );
     let with_tail = Ours::new(&documents, TAIL);
     if let Some((mode, terms, fresh)) = options.only {
@@ -435,7 +420,7 @@ fn add_and_see(
         index.insert(id, &documents[number]);
         let snapshot = index.clone();
         ours.push(start.elapsed().as_secs_f64() * 1e6);
-        assert!(snapshot.documents() > documents.len() as u64);
+        assert!(snapshot.len() > documents.len());
         if number < 50 {
             let start = Instant::now();
             tantivy.add_and_see(id, &texts[number])?;

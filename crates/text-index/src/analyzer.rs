@@ -1,24 +1,24 @@
-//! From tokens to terms: stop words are left out and words are stemmed, if that is asked for.
+//! From tokens to terms: optionally removes stop words and stems words.
 //!
-//! What becomes of a token depends on what it is:
-//!
-//! | token | left out | stemmed |
+//! | token | removed | stemmed |
 //! |---|---|---|
 //! | a word by itself, letters only: `invoices`, `customer's` | if it is a stop word | yes |
 //! | a part of a compound, letters only: `urls` in `getURLs` | never | yes |
 //! | a compound's whole: `geturls`, `e-mail` | never | never |
 //! | anything with a digit, a point, a mark: `3.14` | never | never |
 //!
-//! So the words of an identifier are found in any inflection, and the identifier itself still scores above its neighbours: `getURL`
-//! and `getURLs` share both parts and differ in the whole. `to_string` keeps its `to`. What that costs: with a stemmer, `geturls`, typed without
-//! its capitals, is a word like any other and doesn't find `getURLs`.
+//! So a query finds the words of an identifier in any inflection, and the identifier itself still
+//! scores above its neighbours: `getURL` and `getURLs` share both parts and differ in the whole.
+//! `to_string` keeps its `to`. The price: with a stemmer, `geturls`, typed without its capitals, is
+//! a word like any other and doesn't find `getURLs`.
 //!
-//! Stemming is Snowball's (Porter, "Snowball: A language for stemming algorithms", 2001), of the crate `frostem`. It is behind the
-//! cargo feature `stemming`, for it brings the algorithms of five languages. The lists of stop words are short ones of our own, of words that carry grammar
-//! and no matter; they are always there.
+//! The stemmers are Snowball's (Porter, "Snowball: A language for stemming algorithms", 2001), from
+//! the crate `frostem`. They need the cargo feature `stemming`, because they bring the algorithms
+//! of five languages. The lists of stop words are short, our own, and always included: words that
+//! carry grammar and no meaning.
 //!
-//! Another version of a stemmer or of a list makes other terms. Documents and queries must be made by the same build, as they are
-//! where terms are not stored.
+//! Another version of a stemmer or of a list makes other terms. Terms of documents and queries must
+//! come from the same build, so don't store them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,7 +28,8 @@ use crate::tokens::{Role, document_of, for_each_token, for_each_token_with, hash
 
 mod stop_words;
 
-/// The longest word that is stemmed, in bytes. No word is longer, and a stemmer's time grows with the square of the length.
+/// The longest word that is stemmed, in bytes. No word is longer, and a stemmer's time grows with
+/// the square of the length.
 const STEMMED_BYTES_MAX: usize = 128;
 
 /// A language that has a stemmer and a list of stop words.
@@ -48,10 +49,10 @@ pub enum Language {
 }
 
 impl Language {
-    /// All that there are.
+    /// All languages.
     pub const ALL: [Self; 5] = [Self::English, Self::French, Self::German, Self::Italian, Self::Spanish];
 
-    /// Its number, from 1, for whoever stores it. It is never given to another language.
+    /// Returns its number, from 1, for storage. No other language ever gets it.
     pub const fn number(self) -> u32 {
         match self {
             Self::English => 1,
@@ -62,7 +63,7 @@ impl Language {
         }
     }
 
-    /// The language with this number; none if this version has none.
+    /// Returns the language with this number; `None` if this version has none.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|language| language.number() == number)
     }
@@ -95,10 +96,11 @@ impl fmt::Display for NoStemming {
 
 impl std::error::Error for NoStemming {}
 
-/// How text becomes terms. By default each token is a term, as [`document_terms`](crate::document_terms) and
-/// [`query_keys`](crate::query_keys) have it. An analyzer that exists can be used: one that this build doesn't have can't be made.
+/// How text becomes terms. By default each token is a term, as in
+/// [`document_terms`](crate::document_terms) and [`query_keys`](crate::query_keys).
 ///
-/// Documents and the queries that are to find them need equal analyzers.
+/// Queries find documents of an equal analyzer. Every analyzer that exists works: one that this
+/// build doesn't support can't be created.
 ///
 /// ```
 /// use steadfast_text_index::{Analyzer, Language, Query, TextIndex};
@@ -118,12 +120,12 @@ pub struct Analyzer {
 }
 
 impl Analyzer {
-    /// Each token is a term.
+    /// Creates the default: each token is a term.
     pub const fn new() -> Self {
         Self { stemmer: None, stop_words: None }
     }
 
-    /// The same, with words of letters stemmed.
+    /// Stems words of letters.
     ///
     /// # Errors
     /// `NoStemming` in a build without the feature `stemming`.
@@ -136,29 +138,30 @@ impl Analyzer {
         }
     }
 
-    /// The same, with a language's stop words left out, where they stand by themselves.
+    /// Removes a language's stop words, where they are words by themselves.
     #[must_use]
     pub const fn with_stop_words(mut self, language: Language) -> Self {
         self.stop_words = Some(language);
         self
     }
 
-    /// The language whose words are stemmed; none by default.
+    /// Returns the language whose words are stemmed; none by default.
     pub const fn stemmer(self) -> Option<Language> {
         self.stemmer
     }
 
-    /// The language whose stop words are left out; none by default.
+    /// Returns the language whose stop words are removed; none by default.
     pub const fn stop_words(self) -> Option<Language> {
         self.stop_words
     }
 
-    /// The terms of a text that is to be found. What is left out counts neither as a term nor in the length.
+    /// Returns the terms of a text to index. Removed stop words count neither as terms nor in the
+    /// length.
     pub fn document_terms(self, text: &str) -> Document {
         document_of(self.hashes(text))
     }
 
-    /// The distinct term keys of a query's text in order of first appearance.
+    /// Returns the distinct term keys of a query's text, by first appearance.
     pub fn query_keys(self, text: &str) -> Vec<u64> {
         keys_of(&self.hashes(text))
     }
@@ -173,8 +176,9 @@ impl Analyzer {
         hashes
     }
 
-    /// Calls `emit` with each token of `text` that isn't left out, as [`for_each_token`](crate::for_each_token) has it, and with its term.
-    /// The distinct terms in order of first appearance are those of [`query_keys`](Self::query_keys).
+    /// Calls `emit` with each token of `text` that isn't removed, as in
+    /// [`for_each_token`](crate::for_each_token), and with its term. The distinct terms by first
+    /// appearance are those of [`query_keys`](Self::query_keys).
     pub fn for_each_term(self, text: &str, emit: &mut impl FnMut(&str, &str)) {
         for_each_token_with(text, &mut |token: &str, role| {
             if role == Role::Whole || !is_word(token) {

@@ -1,6 +1,7 @@
 //! Which documents of a segment are dead, and which terms died with them.
 //!
-//! Both are persistent: a clone shares them, and a death copies little whatever the size of the segment.
+//! Both are persistent: a clone shares them, and a death copies little whatever the size of the
+//! segment.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ const PAGE_BITS: usize = PAGE_WORDS * 64;
 
 type Page = [u64; PAGE_WORDS];
 
-/// A set of documents as a bitmap in pages of 4096 bits, copied when they change and somebody else has them.
+/// A set of documents as a bitmap in pages of 4096 bits. A page that clones share is copied before
+/// it changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeadSet {
     /// None where nothing is dead. Grows to the last page that has a dead document.
@@ -28,7 +30,7 @@ impl DeadSet {
         self.word(doc as usize / 64) >> (doc % 64) & 1 == 1
     }
 
-    /// The bits of 64 documents, beginning with document `64 * word`.
+    /// Returns the bits of 64 documents, beginning with document `64 * word`.
     pub(crate) fn word(&self, word: usize) -> u64 {
         match self.pages.get(word / PAGE_WORDS) {
             Some(Some(page)) => page[word % PAGE_WORDS],
@@ -51,12 +53,17 @@ impl DeadSet {
         self.count += 1;
         true
     }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.pages.iter().flatten().count() * size_of::<Page>()
+            + self.pages.capacity() * size_of::<Option<Arc<Page>>>()
+    }
 }
 
 /// How many dead documents held each term: what to take off a segment's own count.
 ///
-/// Sorted runs, each at least twice as long as the next, so a death is merged into a longer run a logarithmic number of times and
-/// a look-up is a logarithmic number of binary searches.
+/// Sorted runs, each at least twice as long as the next, so a death is merged into a longer run a
+/// logarithmic number of times and a look-up is a logarithmic number of binary searches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deaths {
     runs: Vec<Arc<Run>>,
@@ -84,17 +91,17 @@ impl Deaths {
         other.runs.into_iter().for_each(|run| self.push(run));
     }
 
-    /// How many dead documents held `key`.
+    /// Returns how many dead documents held `key`.
     pub(crate) fn of(&self, key: u64) -> u32 {
         self.runs.iter().filter_map(|run| run.keys.binary_search(&key).ok().map(|at| run.counts[at])).sum()
     }
 
-    /// Every term that a dead document held, in no order; one may come more than once.
+    /// Returns every term that a dead document held, in no order; one may occur more than once.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u64> {
         self.runs.iter().flat_map(|run| run.keys.iter().copied())
     }
 
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.runs.iter().map(|run| run.keys.len() * (size_of::<u64>() + size_of::<u32>())).sum()
     }
 

@@ -1,19 +1,20 @@
-//! What the index keeps of one document: scored terms, unscored tags, a length.
+//! What the index stores of a document: scored terms, unscored tags, a length.
 
 /// Bits of a term word below the key.
 const COUNT_BITS: u32 = 8;
-/// How often a term can be counted in one document; more counts as this.
+/// The highest count of a term in a document; higher ones are stored as this.
 pub(crate) const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
 /// Bits of a term's key.
 pub const TERM_KEY_BITS: u32 = 56;
 
-/// A document as it is indexed.
+/// A document, ready to be indexed.
 ///
-/// Terms are scored and known by 56-bit keys; tags are not scored, only matched, and known by 64-bit keys.
-/// Keys are hashes: two things with one key are one thing to the index. Terms and tags are separate domains.
+/// Terms have 56-bit keys and are scored. Tags have 64-bit keys and are only matched. Keys are
+/// hashes: the index can't tell apart two terms, or two tags, with the same key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    /// Distinct terms by ascending key: key in the high 56 bits, count (1–255, saturated) in the low 8.
+    /// Distinct terms by ascending key: key in the high 56 bits, count (1–255, saturated) in the
+    /// low 8.
     terms: Box<[u64]>,
     /// Distinct, ascending.
     tags: Box<[u64]>,
@@ -22,10 +23,11 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document of `(key, occurrences)` pairs in any order.
+    /// Creates a document from `(key, occurrences)` pairs in any order.
     ///
-    /// Of a key only the low 56 bits count. A key that comes twice is counted together; no occurrences are no term.
-    /// The document's length is the sum of all occurrences, saturating; a term's own count saturates at 255.
+    /// Only the low 56 bits of a key are used. Occurrences of equal keys are added up; pairs with 0
+    /// occurrences are ignored. The document's length is the saturating sum of all occurrences; the
+    /// count of a single term saturates at 255.
     pub fn new(terms: impl IntoIterator<Item = (u64, u32)>) -> Self {
         let mut pairs: Vec<(u64, u32)> = terms
             .into_iter()
@@ -45,13 +47,13 @@ impl Document {
         Self { terms, tags: Box::default(), length }
     }
 
-    /// From words that are made as [`term_word`] makes them, distinct and ascending.
+    /// Creates a document from what [`term_word`] returns, distinct and ascending.
     pub(crate) fn from_words(terms: Box<[u64]>, length: u32) -> Self {
         debug_assert!(terms.windows(2).all(|pair| term_key(pair[0]) < term_key(pair[1])));
         Self { terms, tags: Box::default(), length }
     }
 
-    /// The same document with these tags instead of those it had, in any order, repetitions allowed.
+    /// Replaces the tags, given in any order, repetitions allowed.
     #[must_use]
     pub fn with_tags(mut self, tags: impl IntoIterator<Item = u64>) -> Self {
         let mut tags: Vec<u64> = tags.into_iter().collect();
@@ -61,17 +63,17 @@ impl Document {
         self
     }
 
-    /// Its distinct terms by ascending key, each with how often it occurs (at most 255).
+    /// Returns the distinct terms by ascending key, each with its count (at most 255).
     pub fn terms(&self) -> impl Iterator<Item = (u64, u8)> {
         self.terms.iter().map(|&word| (term_key(word), term_count(word)))
     }
 
-    /// Its distinct tags, ascending.
+    /// Returns the distinct tags, ascending.
     pub fn tags(&self) -> &[u64] {
         &self.tags
     }
 
-    /// Occurrences of all its terms.
+    /// Returns the number of occurrences of all terms.
     pub fn length(&self) -> u32 {
         self.length
     }
@@ -81,7 +83,7 @@ impl Document {
     }
 }
 
-/// A term as a tail keeps it.
+/// Packs a term as the tail stores it.
 pub(crate) fn term_word(key: u64, count: u32) -> u64 {
     key << COUNT_BITS | u64::from(count.min(COUNT_MAX))
 }

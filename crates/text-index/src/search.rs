@@ -1,4 +1,5 @@
-//! Ranking by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009).
+//! Ranking by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+//! Beyond", 2009).
 //!
 //! For a query's distinct terms *t* and a document *d* of length |*d*|:
 //!
@@ -8,13 +9,14 @@
 //! saturation(t, d) = 1 / (1 + k1 · (1 − b + b · |d| / mean length) / tf(t, d))
 //! ```
 //!
-//! with k1 = 1.2, b = 0.75. N, df and the mean length are counted over the live documents of the value that is
-//! searched, at the time of the query, filters aside; sums run in the order of the terms' keys, in f64, and are rounded to f32 at the end; ties
-//! are broken by id. So a score depends on what is remembered, not on when it was indexed, sealed or merged. A tf above 255
-//! counts as 255.
+//! with k1 = 1.2, b = 0.75. N, df and the mean length are those of the live documents of the value
+//! that is searched, whatever the filters. Sums run in the order of the terms' keys, in f64, and
+//! are rounded to f32 at the end; ties are broken by id. So a score depends on the documents, not
+//! on when they were indexed, sealed or merged. A tf above 255 counts as 255.
 //!
-//! Bounds are sound to the last bit without any margin: each operation of the formula is monotone, also when it is rounded, so a
-//! sum of the terms' bounds in the same order is never below the score. Where a bound is summed in another order, it gets [`SLACK`].
+//! Bounds are sound to the last bit without a margin: each operation of the formula is monotone,
+//! also when it is rounded, so a sum of the terms' bounds in the same order is never below the
+//! score. A bound that is summed in another order gets [`SLACK`].
 
 mod best;
 mod filter;
@@ -31,7 +33,8 @@ pub(crate) use filter::Allowed;
 use filter::Group;
 use sealed::SealedSearch;
 
-/// What a bound that is summed in another order than the score is multiplied with: more than all roundings of 2^20 additions.
+/// Factor for a bound that is summed in another order than the score: above all roundings of 2^20
+/// additions.
 const SLACK: f64 = 1.0 + 1e-9;
 
 /// How many of a query's terms a document must hold.
@@ -44,102 +47,104 @@ pub enum Mode {
     All,
 }
 
-/// What to search.
+/// What to search for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<'a> {
-    /// Keys of terms, in any order; a key that comes twice counts once. No terms find nothing.
+    /// Keys of terms, in any order; a repeated key counts once. No terms find nothing.
     pub terms: &'a [u64],
     /// How many of them a document must hold.
     pub mode: Mode,
-    /// Tags that a document must have, all of them.
+    /// Tags of which a document must have all.
     pub tags_all: &'a [u64],
-    /// Groups of tags: of each group a document must have one. An empty group lets nothing through.
+    /// Groups of tags: a document must have one tag of each group. An empty group admits nothing.
     pub tags_any: &'a [&'a [u64]],
-    /// Groups of tags of which every document that `accept` tells true of has one. Followed where that leaves few documents; elsewhere a document without
-    /// may be found, so `accept` has to refuse it.
+    /// Groups of tags; every document for which `accept` returns true has one tag of each group. A
+    /// search uses a group where that leaves few documents. Elsewhere it may offer documents
+    /// without such a tag to `accept`, which must refuse them.
     pub hints: &'a [&'a [u64]],
-    /// The only ids that a document may have, ascending; any unless set.
+    /// Ids to search among, ascending; all if not set.
     pub ids: Option<&'a [u64]>,
-    /// The lowest and the highest id that a document may have; any unless set.
+    /// The lowest and the highest id to search among; all if not set.
     pub id_range: Option<(u64, u64)>,
-    /// Whether to count all that match, whatever is listed. Costs a walk over all postings of the query's terms.
+    /// Whether to count all matches exactly. Costs a walk over all postings of the query's terms.
     pub count: bool,
 }
 
 impl<'a> Query<'a> {
-    /// Documents that hold any of the terms.
+    /// Creates a query for documents that hold any of the terms.
     pub fn any(terms: &'a [u64]) -> Self {
         Self { terms, ..Self::default() }
     }
 
-    /// Documents that hold all of the terms.
+    /// Creates a query for documents that hold all of the terms.
     pub fn all(terms: &'a [u64]) -> Self {
         Self { terms, mode: Mode::All, ..Self::default() }
     }
 
-    /// Only documents with all of these tags.
+    /// Admits only documents with all of these tags.
     #[must_use]
     pub fn tags_all(self, tags: &'a [u64]) -> Self {
         Self { tags_all: tags, ..self }
     }
 
-    /// Only documents with one tag of each of these groups.
+    /// Admits only documents with one tag of each of these groups.
     #[must_use]
     pub fn tags_any(self, groups: &'a [&'a [u64]]) -> Self {
         Self { tags_any: groups, ..self }
     }
 
-    /// Follows these groups of tags where they leave few; see [`hints`](Self::hints).
+    /// Sets the groups of tags that every accepted document has: see the field
+    /// [`hints`](Self::hints).
     #[must_use]
     pub fn hints(self, groups: &'a [&'a [u64]]) -> Self {
         Self { hints: groups, ..self }
     }
 
-    /// Only documents with these ids, which ascend.
+    /// Admits only documents with these ids, given in ascending order.
     #[must_use]
     pub fn ids(self, ids: &'a [u64]) -> Self {
         Self { ids: Some(ids), ..self }
     }
 
-    /// Only documents with an id from `first` to `last`.
+    /// Admits only documents with an id from `first` to `last`.
     #[must_use]
     pub fn id_range(self, first: u64, last: u64) -> Self {
         Self { id_range: Some((first, last)), ..self }
     }
 
-    /// With an exact count of the matches.
+    /// Asks for an exact count of the matches.
     #[must_use]
     pub fn counted(self) -> Self {
         Self { count: true, ..self }
     }
 }
 
-/// A document that was found.
+/// A document that a search found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored {
-    /// As it was inserted.
+    /// The id that it was inserted under.
     pub id: u64,
     /// Its score, above 0.
     pub score: f32,
-    /// Which terms it holds: bit *i* for the query's term *i*. Only the first 64 terms are told.
+    /// The terms that it holds: bit *i* for the query's term *i*, for the first 64 terms.
     pub terms: u64,
 }
 
 /// How many documents match a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matched {
-    /// So many.
+    /// Exactly so many.
     Exactly(u64),
-    /// So many were met; others were passed over, since they couldn't be among the best.
+    /// So many were scored; others were skipped because they couldn't be among the best.
     AtLeast(u64),
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Best first: by descending score, then by ascending id.
     pub hits: Vec<Scored>,
-    /// How many match in all.
+    /// How many documents match in all.
     pub matched: Matched,
 }
 
@@ -154,20 +159,21 @@ struct QueryTerm {
 }
 
 impl TextIndex {
-    /// The `k` best documents for `query` for which `accept` (if any) tells true of their id.
+    /// Returns the `k` best documents for `query`, among those whose id `accept` (if any) returns
+    /// true for. The result is that of scoring every live document.
     ///
-    /// `accept` is called only for documents that match, pass the tags, and would be listed; with [`Query::count`] for all that match and pass.
-    /// The result is that of scoring every live document.
+    /// Calls `accept` only for documents that match, pass the tags and ids, and would be returned;
+    /// with [`Query::count`] for all that match and pass.
     pub fn search(&self, query: &Query<'_>, k: usize, accept: Option<&dyn Fn(u64) -> bool>) -> Found {
         let mut terms = query_terms(query.terms);
         let none = Found { hits: Vec::new(), matched: Matched::Exactly(0) };
-        if terms.is_empty() || self.documents() == 0 {
+        if terms.is_empty() || self.is_empty() {
             return none;
         }
         let fresh = tail::Matches::new(self, &terms, query);
         for (number, term) in terms.iter_mut().enumerate() {
             let sealed: u64 = self.segments().iter().map(|view| view.holders(term.key)).sum();
-            term.weight = weight(self.documents(), sealed + fresh.holders(number));
+            term.weight = weight(self.len() as u64, sealed + fresh.holders(number));
         }
         let mean_length = self.mean_length();
         let mut best = Best::new(k, accept);
@@ -179,9 +185,10 @@ impl TextIndex {
                 count += search.count(accept);
             }
         }
-        // Last, since the tail has no bounds that let it skip much: by now it has to beat the best of the segments.
+        // Last, since the tail has no bounds to skip much by: now it has to beat the best of the
+        // segments.
         fresh.rank(&terms, mean_length, &mut best);
-        // What is passed over is so because there are k that are better.
+        // Documents are skipped only when there are k better ones.
         let met = best.met();
         let matched = match query.count {
             true => Matched::Exactly(count),
@@ -191,7 +198,8 @@ impl TextIndex {
         Found { hits: best.into_sorted(), matched }
     }
 
-    /// The ids of all live documents with all tags of `tags_all` and one of each group of `tags_any`, ascending.
+    /// Returns the ids of all live documents with all tags of `tags_all` and one of each group of
+    /// `tags_any`, ascending.
     pub fn ids_with(&self, tags_all: &[u64], tags_any: &[&[u64]]) -> Vec<u64> {
         let query = Query { tags_all, tags_any, ..Query::default() };
         let mut ids = Vec::new();
@@ -217,14 +225,15 @@ impl TextIndex {
         ids
     }
 
-    /// How many sealed documents have one of these tags: not less, but more if some have several of them or are dead.
+    /// Returns an upper bound on how many sealed documents have one of these tags: removed
+    /// documents count, and a document with several of the tags counts for each.
     pub fn sealed_with_any(&self, tags: &[u64]) -> u64 {
         self.segments().iter().map(|view| view.segment.tags().holders_of_any(tags)).sum()
     }
 
-    /// At least 1, so that there is something to divide by.
+    /// Returns the mean length, at least 1: it is divided by.
     fn mean_length(&self) -> f64 {
-        (self.length() as f64 / self.documents() as f64).max(1.0)
+        (self.total_tokens() as f64 / self.len() as f64).max(1.0)
     }
 }
 

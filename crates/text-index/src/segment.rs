@@ -1,4 +1,5 @@
-//! A sealed segment: documents that never change, in the order of their ids, and the postings of their terms and tags.
+//! A sealed segment: documents that never change, in the order of their ids, and the postings of
+//! their terms and tags.
 
 pub(crate) mod build;
 pub(crate) mod classes;
@@ -15,7 +16,7 @@ pub(crate) use tags::{TagList, TagPostings};
 
 /// The most documents of a segment: a document's number has 24 bits, and 20 are used.
 pub(crate) const DOCUMENTS_MAX: usize = 1 << 20;
-/// The most postings of a segment, so that a place in the lists has 32 bits.
+/// The most postings of a segment, so that a position in the lists has 32 bits.
 pub(crate) const POSTINGS_MAX: usize = 1 << 30;
 
 /// Sealed documents. See the module's text.
@@ -25,7 +26,7 @@ pub(crate) struct Segment {
     ids: Box<[u64]>,
     /// By document: occurrences of all its terms.
     lengths: Box<[u32]>,
-    places: Places,
+    rows: RowIds,
     classes: Classes,
     terms: Dictionary,
     plain: Box<[u32]>,
@@ -48,12 +49,12 @@ struct HighCount {
     count: u8,
 }
 
-/// From a place to the document that stands there.
+/// Maps row ids to documents.
 #[derive(Debug)]
-struct Places {
+struct RowIds {
     /// Ascending.
-    places: Box<[u64]>,
-    /// The document at each; none if documents are in the order of their places.
+    ids: Box<[u64]>,
+    /// The document of each row id; none if the documents are in the order of their row ids.
     docs: Option<Box<[u32]>>,
 }
 
@@ -91,20 +92,20 @@ impl Segment {
         self.lengths[doc as usize]
     }
 
-    /// The document at `place`, if it is in this segment.
-    pub(crate) fn doc_at(&self, place: u64) -> Option<u32> {
-        let at = self.places.places.binary_search(&place).ok()?;
-        Some(self.places.docs.as_ref().map_or(at as u32, |docs| docs[at]))
+    /// Returns the document of a row id, if it is in this segment.
+    pub(crate) fn doc_of(&self, row: u64) -> Option<u32> {
+        let at = self.rows.ids.binary_search(&row).ok()?;
+        Some(self.rows.docs.as_ref().map_or(at as u32, |docs| docs[at]))
     }
 
-    /// Each document with its place, by place.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (u64, u32)> {
-        let doc = |at: usize| self.places.docs.as_ref().map_or(at as u32, |docs| docs[at]);
-        self.places.places.iter().enumerate().map(move |(at, &place)| (place, doc(at)))
+    /// Returns each row id with its document, by ascending row id.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u64, u32)> {
+        let doc = |at: usize| self.rows.docs.as_ref().map_or(at as u32, |docs| docs[at]);
+        self.rows.ids.iter().enumerate().map(move |(at, &row)| (row, doc(at)))
     }
 
-    pub(crate) fn last_place(&self) -> Option<u64> {
-        self.places.places.last().copied()
+    pub(crate) fn last_row(&self) -> Option<u64> {
+        self.rows.ids.last().copied()
     }
 
     pub(crate) fn term(&self, key: u64) -> Option<Term<'_>> {
@@ -167,19 +168,19 @@ impl Segment {
         &self.tags
     }
 
-    /// Bytes on the heap.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    /// Returns the bytes of its arrays.
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.ids)
             + size_of_val(&*self.lengths)
-            + size_of_val(&*self.places.places)
-            + self.places.docs.as_ref().map_or(0, |docs| size_of_val(&**docs))
-            + self.terms.memory_bytes()
+            + size_of_val(&*self.rows.ids)
+            + self.rows.docs.as_ref().map_or(0, |docs| size_of_val(&**docs))
+            + self.terms.bytes()
             + size_of_val(&*self.plain)
             + size_of_val(&*self.heads)
             + size_of_val(&*self.byte_starts)
             + self.bytes.len()
             + size_of_val(&*self.high_counts)
-            + self.tags.memory_bytes()
+            + self.tags.bytes()
     }
 
     /// How each class reads among `classes`, if that can be told from the class alone.
@@ -192,8 +193,8 @@ impl Segment {
         classes::class(count, self.classes.range(self.length(doc)))
     }
 
-    /// Whether the bounds of a term's postings are those of its fronts, stretch by stretch or block by block: for a short and a long
-    /// mean length.
+    /// Whether the bounds of a term's postings are those of its fronts, stretch by stretch or block
+    /// by block: for a short and a long mean length.
     pub(crate) fn fronts_hold(&self, term: &Term<'_>) -> bool {
         [1.0, 1e3].into_iter().all(|mean_length| {
             let bounds = self.classes.bounds(mean_length);

@@ -1,4 +1,5 @@
-//! Atomics and shared ownership of the modelled core: std's, or loom's under `--cfg steadfast_loom`.
+//! Atomics and shared ownership of the modelled core: std's, or loom's under `--cfg
+//! steadfast_loom`.
 
 #[cfg(not(steadfast_loom))]
 pub(crate) use std::sync::{

@@ -1,64 +1,64 @@
-//! The fresh tail of the text index: documents in the order they were written, scanned by every query.
+//! The tail of the text index: documents in the order of insertion, scanned by every search.
 //!
-//! Documents stand in **chunks**, each a fixed block of term words and a fixed block of document slots.
-//! The committer appends in place; a reader looks no further than the number of documents
-//! that its own value tells, so it never sees half of one. A full chunk is left alone and a new one begun, twice
-//! as large up to a bound, so a small tenant stays small. A full chunk is what will be
-//! sealed into a segment.
+//! Documents are in **chunks**, each a fixed array of term words and a fixed array of document
+//! slots. The writer appends in place. A reader reads only as many documents as its own value
+//! counts, so it never sees part of one. A full chunk is closed and the next one is twice as large,
+//! up to a bound, so a small index stays small. Closed chunks are sealed into a segment.
 //!
-//! Words and slots are relaxed: a value is published with release and loaded with acquire, which orders
-//! every word of the documents that the value counts before any read of them. They are atomics only
-//! because the words behind the count may be written at the same time as those before it are read.
-//! Terms are chained by some bits of their keys, the last one first; a chain may lead a reader to a place behind its count,
-//! so heads are stored with release and loaded with acquire.
+//! Words and slots are relaxed: a value is published with release and loaded with acquire, which
+//! orders every word of the documents that the value counts before any read of them. They are
+//! atomics only because the words past the count may be written while those before it are read.
+//! Terms whose keys share some bits are chained, the newest first. A chain may lead a reader to a
+//! position past its count, so heads are stored with release and loaded with acquire.
 
 use crate::document::{Document, term_count, term_key};
 use crate::sync::{Arc, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-/// The most documents of a chunk unless the index says otherwise.
+/// Default of the most documents in a chunk.
 pub(crate) const DOCUMENTS_MAX: usize = 1024;
-/// The most terms and tags of a chunk, unless one document alone has more.
+/// The most terms and tags in a chunk, unless one document alone has more.
 pub(crate) const WORDS_MAX: usize = 24 * 1024;
 /// Documents of a first chunk.
 const DOCUMENTS_MIN: usize = 16;
-/// The most terms and tags of a chunk that is linked: a place has to fit 16 bits, with 0 to spare.
+/// The most terms and tags in a linked chunk: 1 + a position has to fit 16 bits, and 0 means none.
 const LINKED_MAX: usize = u16::MAX as usize;
-/// Of a link, the bits that tell the document; below are those of the next place.
+/// A link has the document in the bits from here on, and 1 + the next position in those below.
 const LINK_BITS: u32 = 16;
 
 /// A block of documents, appended in place.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    /// The documents' terms, each with its key in the high 56 bits and its count in the low 8, and behind them its
-    /// tags; one document after the other.
+    /// Document after document: its terms, each with its key in the high 56 bits and its count in
+    /// the low 8, then its tags.
     words: Box<[AtomicU64]>,
-    /// For each value of some bits of a key: 1 + the last place of a term with these bits, 0 for none. Empty in a chunk that isn't linked: a
-    /// tenant's first one, which is to be small, and one for a document that is larger than all of a usual chunk.
+    /// For each value of some bits of a key: 1 + the last position of a term with these bits, 0 for
+    /// none. Empty in a chunk that isn't linked: an index's first one, which has to be small, and
+    /// one for a document that is larger than a usual chunk.
     heads: Box<[AtomicU16]>,
-    /// By place of a term: its document, and 1 + the place of the term with the same bits before it. So a look for a term goes from one of
-    /// its holders to the next.
+    /// By position of a term: its document, and 1 + the position of the term with the same bits
+    /// before it. So a search for a term goes from one of its holders to the next.
     links: Box<[AtomicU32]>,
     documents: Box<[Slot]>,
-    /// How many documents were ever begun. Of two clones that both append, one takes the next slot and the
-    /// other one leaves the chunk.
+    /// How many documents were ever begun. Of two clones that both append, one claims the next slot
+    /// and the other one begins a chunk of its own.
     claimed: AtomicU32,
 }
 
 #[derive(Debug)]
 struct Slot {
     id: AtomicU64,
-    /// Where its terms end; they begin where the document before ends.
+    /// The end of its terms, which begin where the document before ends.
     terms_end: AtomicU32,
-    /// Where its tags end; they begin where its terms end.
+    /// The end of its tags, which begin where its terms end.
     end: AtomicU32,
-    /// How many words it has in all.
+    /// Occurrences of all its terms.
     length: AtomicU32,
 }
 
-/// A document as a scan sees it.
+/// A document as a search sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    /// Which one in its chunk.
+    /// Its number in its chunk.
     pub(crate) at: usize,
     pub(crate) id: u64,
     pub(crate) length: u32,
@@ -67,7 +67,7 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Its distinct terms in the order of their keys.
+    /// Returns its distinct terms by ascending key.
     pub(crate) fn terms(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.terms.iter().map(|term| term.load(Ordering::Relaxed))
     }
@@ -80,14 +80,14 @@ impl<'a> Entry<'a> {
         self.tags.len()
     }
 
-    /// How often it holds a term, if it does.
+    /// Returns how often it holds a term, if it does.
     fn count(&self, key: u64) -> Option<u8> {
         let key_at = |term: &AtomicU64| term_key(term.load(Ordering::Relaxed));
         let at = self.terms.binary_search_by_key(&key, key_at).ok()?;
         Some(term_count(self.terms[at].load(Ordering::Relaxed)))
     }
 
-    /// Its distinct tags, ascending.
+    /// Returns its distinct tags, ascending.
     pub(crate) fn tags(&self) -> impl Iterator<Item = u64> + use<'a> {
         self.tags.iter().map(|tag| tag.load(Ordering::Relaxed))
     }
@@ -106,7 +106,7 @@ impl Chunk {
             length: AtomicU32::new(0),
         };
         let linked = if is_linked { words } else { 0 };
-        // Half as many as places: most terms are in several documents.
+        // Half as many as positions: most terms are in several documents.
         let heads = if linked == 0 { 0 } else { linked.next_power_of_two().div_ceil(2) };
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
@@ -117,12 +117,13 @@ impl Chunk {
         }
     }
 
-    /// How many documents it can hold.
+    /// Returns how many documents it can hold.
     pub(crate) fn capacity(&self) -> usize {
         self.documents.len()
     }
 
-    /// Calls `each` with which document and how often, for each of the first `count` documents that hold the term, in no order.
+    /// Calls `each` with the number of a document and how often it holds the term, for those of the
+    /// first `count` documents that do, in no order.
     #[inline]
     pub(crate) fn find(&self, key: u64, count: usize, mut each: impl FnMut(usize, u8)) {
         let Some(head) = self.head(key) else {
@@ -132,16 +133,17 @@ impl Chunk {
                 }
             });
         };
-        // Acquire: pairs with the release in `append`. Whoever meets a place here finds the link that stands there, and so the places before
-        // it, also if the place is of a document that is still being written.
+        // Acquire: pairs with the release in `append`. Whoever reads a position here also sees the
+        // link at that position, and so the positions before it, even if its document is still
+        // being written.
         let mut next = usize::from(head.load(Ordering::Acquire));
-        while let Some(place) = next.checked_sub(1) {
-            let link = self.links[place].load(Ordering::Relaxed);
+        while let Some(position) = next.checked_sub(1) {
+            let link = self.links[position].load(Ordering::Relaxed);
             next = link as usize & LINKED_MAX;
             let at = (link >> LINK_BITS) as usize;
-            // A document that the reader doesn't know is passed over without a look at its words.
+            // A document past the reader's count is skipped without reading its words.
             if at < count {
-                let word = self.words[place].load(Ordering::Relaxed);
+                let word = self.words[position].load(Ordering::Relaxed);
                 if term_key(word) == key {
                     each(at, term_count(word));
                 }
@@ -149,7 +151,7 @@ impl Chunk {
         }
     }
 
-    /// Where the chain of terms begins that this one is in; none if the chunk isn't linked.
+    /// Returns the head of the chain that a term is in; none if the chunk isn't linked.
     #[inline]
     fn head(&self, key: u64) -> Option<&AtomicU16> {
         // A power of two.
@@ -161,25 +163,25 @@ impl Chunk {
         self.documents[at].id.load(Ordering::Relaxed)
     }
 
-    /// How many words document `at` has in all.
+    /// Returns the length of document `at`.
     pub(crate) fn length(&self, at: usize) -> u32 {
         self.documents[at].length.load(Ordering::Relaxed)
     }
 
-    /// Terms and tags of the first `count` documents.
+    /// Returns how many terms and tags the first `count` documents have.
     pub(crate) fn words(&self, count: usize) -> usize {
         count.checked_sub(1).map_or(0, |last| self.documents[last].end.load(Ordering::Relaxed) as usize)
     }
 
-    /// Bytes on the heap.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    /// Returns the bytes of its arrays, filled or not.
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.words)
             + size_of_val(&*self.heads)
             + size_of_val(&*self.links)
             + size_of_val(&*self.documents)
     }
 
-    /// Document `at`, which must be one that the reader's value tells.
+    /// Returns document `at`, which must be one that the reader's value counts.
     pub(crate) fn document(&self, at: usize) -> Entry<'_> {
         let start = at.checked_sub(1).map_or(0, |before| self.documents[before].end.load(Ordering::Relaxed));
         let slot = &self.documents[at];
@@ -190,13 +192,13 @@ impl Chunk {
         Entry { at, id, length, terms, tags }
     }
 
-    /// The first `count` documents; no more than the reader's value tells.
+    /// Returns the first `count` documents; at most as many as the reader's value counts.
     pub(crate) fn documents(&self, count: usize) -> impl Iterator<Item = Entry<'_>> {
         (0..count).map(|at| self.document(at))
     }
 }
 
-/// The committer's end of a chunk that it appends to.
+/// The writer's handle of a chunk that it appends to.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenChunk {
     chunk: Arc<Chunk>,
@@ -205,12 +207,12 @@ pub(crate) struct OpenChunk {
 }
 
 impl OpenChunk {
-    /// A first chunk, large enough for a document of `words` terms and tags.
+    /// Creates a first chunk, large enough for a document of `words` terms and tags.
     pub(crate) fn first(words: usize, documents_max: usize) -> Self {
         Self::sized(DOCUMENTS_MIN.min(documents_max), words)
     }
 
-    /// The chunk after this one, likewise.
+    /// Creates the chunk after this one, large enough for a document of `words` terms and tags.
     pub(crate) fn next(&self, words: usize, documents_max: usize) -> Self {
         Self::sized((self.chunk.documents.len() * 2).min(documents_max), words)
     }
@@ -226,20 +228,21 @@ impl OpenChunk {
         &self.chunk
     }
 
-    /// How many documents it has.
+    /// Returns how many documents it has.
     pub(crate) fn len(&self) -> usize {
         self.documents
     }
 
-    /// Appends a document; false if there is no room, or if a clone of this end has appended something else here.
+    /// Appends a document; false if the chunk is full, or if a clone of this handle has appended to
+    /// it.
     pub(crate) fn append(&mut self, id: u64, document: &Document) -> bool {
         let terms_end = self.words + document.words().len();
         let end = terms_end + document.tags().len();
         if self.documents == self.chunk.documents.len() || end > self.chunk.words.len() {
             return false;
         }
-        // Relaxed: only the claim itself is decided here. Who appends owns the slot and the words behind it, because all who
-        // have so many documents have the same words before them.
+        // Relaxed: only the claim itself is decided here. Whoever claims the slot owns it and the
+        // words that follow: all handles with so many documents have the same words before them.
         let claimed = self.documents as u32;
         if self
             .chunk
@@ -253,14 +256,15 @@ impl OpenChunk {
         for (to, word) in self.chunk.words[self.words..end].iter().zip(from) {
             to.store(*word, Ordering::Relaxed);
         }
-        for (place, word) in (self.words..).zip(document.words()) {
+        for (position, word) in (self.words..).zip(document.words()) {
             let Some(head) = self.chunk.head(term_key(*word)) else { break };
-            // Relaxed: nobody else writes. A place fits 16 bits, or the chunk wouldn't be linked; so does a document.
+            // Relaxed: nobody else writes. A position fits 16 bits, or the chunk wouldn't be
+            // linked; so does a document.
             let link = claimed << LINK_BITS | u32::from(head.load(Ordering::Relaxed));
-            self.chunk.links[place].store(link, Ordering::Relaxed);
-            // Release: pairs with the acquire in `find`. Without it a reader could follow the head to a link that it still sees as 0, and miss
-            // all documents behind it.
-            head.store(place as u16 + 1, Ordering::Release);
+            self.chunk.links[position].store(link, Ordering::Relaxed);
+            // Release: pairs with the acquire in `find`. Without it a reader could follow the head
+            // to a link that it still sees as 0, and miss all documents after it.
+            head.store(position as u16 + 1, Ordering::Release);
         }
         let slot = &self.chunk.documents[self.documents];
         slot.id.store(id, Ordering::Relaxed);
@@ -275,7 +279,10 @@ impl OpenChunk {
 
 #[cfg(all(test, steadfast_loom))]
 mod model {
-    //! A reader that loads a published count finds all of so many documents, whole, while the next is being written.
+    //! A reader that loads a published count finds so many documents, each complete, while the next
+    //! one is being written.
+
+    use steadfast_testkit::models::{Seen, check};
 
     use steadfast_testkit::models::{Seen, check};
 
@@ -311,7 +318,7 @@ mod model {
                         chunk.find(word, count, |at, times| found.push((at, times)));
                         assert_eq!(found, [(at, 1)]);
                     }
-                    // Also when the chain begins at a document that is just being written.
+                    // Also when the chain begins at a document that is still being written.
                     let mut found = Vec::new();
                     chunk.find(SHARED, count, |at, times| found.push((at, times)));
                     assert_eq!(found, (0..count).rev().map(|at| (at, 2)).collect::<Vec<_>>());

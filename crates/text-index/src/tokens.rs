@@ -2,17 +2,18 @@
 //!
 //! # What is a token
 //!
-//! The text is brought to NFKC and cut into words by UAX #29. Words with nothing between them but one `-` or
-//! `::` form one *compound*. A compound is cut into *parts*; the parts are emitted in order and then the
-//! *whole*, unless the whole is its only part. Everything is lower-cased. A part ends
+//! The text is brought to NFKC and cut into words by UAX #29. Words with nothing between them but
+//! one `-` or `::` form one *compound*. A compound is cut into *parts*; the parts are emitted in
+//! order and then the *whole*, unless the whole is its only part. Everything is lower-cased. A part
+//! ends
 //!
 //! - at `_`, `-`, `:`, `,`, `;`, and at a `.` that is not between digits;
 //! - between letters and digits, in both directions;
-//! - between a small letter and a capital (`camelCase`), and before the last of several capitals when a small
-//!   letter follows (`HTTPServer`), except for the plural `s` (`URLs`).
+//! - between a small letter and a capital (`camelCase`), and before the last of several capitals
+//!   when a small letter follows (`HTTPServer`), except for the plural `s` (`URLs`).
 //!
-//! Parts make an identifier findable by its words, the whole lets the exact identifier score above its
-//! neighbours.
+//! Parts make an identifier findable by its words, the whole lets the exact identifier score above
+//! its neighbours.
 //!
 //! | text | tokens |
 //! |---|---|
@@ -31,20 +32,20 @@
 //! | `--`, `___`, `👍` | nothing |
 //! | `東京` | `東` `京`: one character each where a script has no spaces; Katakana stays together |
 //!
-//! Beyond NFKC and lower-casing four characters are folded, because people write one and search the other:
-//! `’` is `'`, `‐` (U+2010) is `-`, final `ς` is `σ`, and the soft hyphen is dropped. There is
-//! no bound on a token's length: the index holds only its hash. Stop words and stemming are another step, which is off unless asked
-//! for: see [`Analyzer`](crate::Analyzer).
+//! Beyond NFKC and lower-casing four characters are folded, because people write one and search the
+//! other: `’` is `'`, `‐` (U+2010) is `-`, final `ς` is `σ`, and the soft hyphen is dropped. There
+//! is no bound on a token's length: the index holds only its hash. Stop words and stemming are
+//! another step, which is off unless asked for: see [`Analyzer`](crate::Analyzer).
 //!
 //! # Two scanners, one behaviour
 //!
-//! [`ascii_tokens`] walks over bytes; [`unicode_tokens`] is the definition, and takes the stretches between
-//! white space that hold anything but ASCII. No token reaches over ASCII white space, so each stretch can be
-//! cut on its own. Both are linear in the text, and they must agree: a query and a document may take
-//! different paths.
+//! [`ascii_tokens`] walks over bytes; [`unicode_tokens`] is the definition, and takes the stretches
+//! between white space that hold anything but ASCII. No token reaches over ASCII white space, so
+//! each stretch can be cut on its own. Both are linear in the text, and they must agree: a query
+//! and a document may take different paths.
 //!
-//! Changing a rule, or the Unicode version of the tables, changes keys; terms made before must then be made
-//! anew.
+//! Changing a rule, or the Unicode version of the tables, changes keys; terms made before must then
+//! be made anew.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -58,12 +59,12 @@ use crate::document::{COUNT_MAX, Document, term_key};
 
 const COUNT_MASK: u64 = COUNT_MAX as u64;
 
-/// The terms of a text that is to be found: all its tokens.
+/// Returns the terms of a text to index: all its tokens.
 pub fn document_terms(text: &str) -> Document {
     Analyzer::new().document_terms(text)
 }
 
-/// The distinct term keys of a query's text, all its tokens, in order of first appearance.
+/// Returns the distinct term keys of a query's text, all its tokens, by first appearance.
 pub fn query_keys(text: &str) -> Vec<u64> {
     Analyzer::new().query_keys(text)
 }
@@ -75,7 +76,8 @@ pub(crate) fn document_of(mut terms: Vec<u64>) -> Document {
         *term &= !COUNT_MASK;
     }
     terms.sort_unstable();
-    // In place: `kept` terms are final, each with its count; what is read is never before what is written.
+    // In place: `kept` terms are final, each with its count; what is read is never before what is
+    // written.
     let mut kept = 0;
     for read in 0..terms.len() {
         let term = terms[read];
@@ -100,7 +102,7 @@ pub(crate) fn keys_of(terms: &[u64]) -> Vec<u64> {
     keys.into_iter().map(|(key, _)| key).collect()
 }
 
-/// Calls `emit` with each token of `text`, lower-cased, the parts of a compound before the whole.
+/// Calls `emit` with each token of `text`, lower-cased: the parts of a compound, then the whole.
 pub fn for_each_token(text: &str, emit: &mut impl FnMut(&str)) {
     for_each_token_with(text, &mut |token: &str, _| emit(token));
 }
@@ -171,8 +173,8 @@ fn unicode_tokens(text: &str, buffer: &mut String, emit: &mut impl FnMut(&str, R
     }
 }
 
-/// Where the word at `start` lies without what UAX #29 lets a mark hang on: ` \u{345}` is a word, since
-/// U+0345 is both alphabetic and combining, but the space must not be in the token.
+/// Where the word at `start` lies without what UAX #29 lets a mark hang on: ` \u{345}` is a word,
+/// since U+0345 is both alphabetic and combining, but the space must not be in the token.
 fn trimmed(start: usize, word: &str) -> Range<usize> {
     let core = word.trim_start_matches(|c: char| c != '_' && !c.is_alphanumeric());
     start + word.len() - core.len()..start + word.len()
@@ -210,8 +212,8 @@ impl Kind {
 }
 
 fn for_each_part<'c>(compound: &'c str, emit: &mut impl FnMut(&'c str)) {
-    // Where the open part starts, and the kind of its last character; a mark leaves `Digit` as it is and
-    // turns all else into `Letter`, so that there is no camel case across it.
+    // Where the open part starts, and the kind of its last character; a mark leaves `Digit` as it
+    // is and turns all else into `Letter`, so that there is no camel case across it.
     let mut open: Option<(usize, Kind)> = None;
     for (at, c) in compound.char_indices() {
         let rest = &compound[at + c.len_utf8()..];
@@ -259,8 +261,8 @@ fn is_boundary(before: Kind, kind: Kind, rest: &str) -> bool {
     }
 }
 
-/// `token` as it is hashed, in `buffer`. Character by character, so that a part and the whole it stands in
-/// are folded alike, which lower-casing by `str` doesn't do (the sigma).
+/// `token` as it is hashed, in `buffer`. Character by character, so that a part and the whole it
+/// stands in are folded alike, which lower-casing by `str` doesn't do (the sigma).
 fn folded<'b>(token: &str, buffer: &'b mut String) -> &'b str {
     buffer.clear();
     for c in token.chars() {
@@ -275,8 +277,8 @@ fn folded<'b>(token: &str, buffer: &'b mut String) -> &'b str {
     buffer
 }
 
-/// The tokens of [`unicode_tokens`] for ASCII text, in one pass over its bytes. `buffer` holds the text
-/// lower-cased, and every token is a slice of it.
+/// The tokens of [`unicode_tokens`] for ASCII text, in one pass over its bytes. `buffer` holds the
+/// text lower-cased, and every token is a slice of it.
 fn ascii_tokens(text: &str, buffer: &mut String, emit: &mut impl FnMut(&str, Role)) {
     debug_assert!(text.is_ascii());
     buffer.clear();
@@ -421,8 +423,8 @@ impl Ascii<'_> {
         end
     }
 
-    /// How many bytes at `at`, which is after the first part of a compound, separate two of its parts or
-    /// trail its last word; 0 if the compound ends here.
+    /// How many bytes at `at`, which is after the first part of a compound, separate two of its
+    /// parts or trail its last word; 0 if the compound ends here.
     fn separator_bytes(self, at: usize) -> usize {
         let goes_on = match self.class(at) {
             Class::Underscore => true,

@@ -1,4 +1,4 @@
-//! Walking over everything that an index holds, and comparing what is told twice.
+//! Checks everything that an index holds: each number against a recount, each order, each bound.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -6,60 +6,64 @@ use std::fmt;
 
 use crate::index::{SegmentView, TextIndex};
 
-/// What [`TextIndex::verify`] went over.
+/// What [`TextIndex::verify`] counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// Documents that a search can find.
+    pub live: usize,
+    /// Documents that were removed and still take memory.
+    pub dead: usize,
+    /// Documents in the tail, removed ones included.
+    pub unsealed: usize,
     /// Sealed segments.
     pub segments: usize,
-    /// Chunks of the tail.
-    pub chunks: usize,
-    /// Live documents, all of them reached.
-    pub documents: u64,
-    /// Postings of terms, those of dead documents included.
-    pub postings: u64,
+    /// Postings of terms in segments, those of removed documents included.
+    pub postings: usize,
+    /// Bytes of memory: see [`TextIndex::bytes`].
+    pub bytes: usize,
 }
 
-/// Something in an index that contradicts something else in it: a bug, or a [`remove`](TextIndex::remove) with a document that
-/// wasn't the one inserted.
+/// A contradiction in an index: a bug, or a [`remove`](TextIndex::remove) with another document
+/// than was inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Defect {
-    /// Documents or lengths don't add up.
+    /// A total of the index differs from a recount.
     Total {
         /// What is counted.
         what: &'static str,
         /// The index's own number.
-        told: u64,
-        /// What a walk finds.
+        recorded: u64,
+        /// The recount.
         found: u64,
     },
-    /// Something is not in its order, or out of bounds.
+    /// Something is out of order or out of bounds.
     Order {
-        /// Which segment, from the oldest.
+        /// The segment, counted from the oldest.
         segment: usize,
         /// What is wrong.
         what: &'static str,
     },
-    /// A term's dead holders are not those of the dead documents.
+    /// The recorded number of removed documents that hold a term differs from its postings.
     Deaths {
-        /// Which segment, from the oldest.
+        /// The segment, counted from the oldest.
         segment: usize,
         /// The term's key.
         key: u64,
-        /// The correction of the value.
-        told: u64,
-        /// Dead documents among its postings.
+        /// The recorded number.
+        recorded: u64,
+        /// Removed documents among the term's postings.
         found: u64,
     },
     /// A document's postings don't add up to its length.
     Unreachable {
-        /// Which segment, from the oldest.
+        /// The segment, counted from the oldest.
         segment: usize,
-        /// The document.
+        /// The document's id.
         id: u64,
-        /// Its length.
+        /// The document's length.
         length: u32,
-        /// Occurrences that its postings tell.
+        /// Occurrences in the document's postings.
         found: u64,
     },
 }
@@ -67,12 +71,14 @@ pub enum Defect {
 impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Total { what, told, found } => write!(f, "{what}: {told} told, {found} found"),
+            Self::Total { what, recorded, found } => {
+                write!(f, "{what}: {recorded} recorded, {found} found")
+            }
             Self::Order { segment, what } => write!(f, "segment {segment}: {what}"),
-            Self::Deaths { segment, key, told, found } => {
+            Self::Deaths { segment, key, recorded, found } => {
                 write!(
                     f,
-                    "segment {segment}: term {key:#x} has {told} dead holders by the correction, {found} by its postings"
+                    "segment {segment}: term {key:#x} is recorded in {recorded} removed documents, found in {found}"
                 )
             }
             Self::Unreachable { segment, id, length, found } => {
@@ -85,43 +91,50 @@ impl fmt::Display for Defect {
 impl Error for Defect {}
 
 impl TextIndex {
-    /// Walks over all segments and the tail.
+    /// Walks the whole index and checks its invariants: orders, bounds and counts, and that each
+    /// live document's terms lead to it.
     ///
     /// # Errors
-    /// The first [`Defect`]: postings out of order or bounds, a live document that its terms don't lead to, wrong counts.
+    /// The first [`Defect`] found.
     pub fn verify(&self) -> Result<Report, Defect> {
-        let mut report = Report::default();
+        let segments = self.segments().len();
+        let mut report = Report { segments, bytes: self.bytes(), ..Report::default() };
         let mut length = 0;
-        let mut places_end = 0;
+        let mut next_row = 0;
         for (number, view) in self.segments().iter().enumerate() {
-            report.segments += 1;
             verify_segment(number, view, &mut report, &mut length)?;
             let order = |what| Defect::Order { segment: number, what };
-            for (place, _) in view.segment.places() {
-                if place < places_end {
-                    return Err(order("places overlap"));
+            for (row, _) in view.segment.rows() {
+                if row < next_row {
+                    return Err(order("row ids overlap"));
                 }
-                places_end = place + 1;
+                next_row = row + 1;
             }
         }
         for (chunk, documents) in self.chunks() {
-            report.chunks += 1;
-            if chunk.first < places_end {
+            if chunk.first < next_row {
                 return Err(Defect::Order {
                     segment: report.segments,
                     what: "the tail begins before the segments end",
                 });
             }
-            places_end = chunk.first + documents as u64;
-            for entry in chunk.chunk.documents(documents).filter(|entry| !chunk.is_dead(entry.at)) {
-                report.documents += 1;
-                length += u64::from(entry.length);
+            next_row = chunk.first + documents as u64;
+            report.unsealed += documents;
+            for entry in chunk.chunk.documents(documents) {
+                if chunk.is_dead(entry.at) {
+                    report.dead += 1;
+                } else {
+                    report.live += 1;
+                    length += u64::from(entry.length);
+                }
             }
         }
-        let total =
-            |what, told, found| if told == found { Ok(()) } else { Err(Defect::Total { what, told, found }) };
-        total("live documents", self.documents(), report.documents)?;
-        total("length of all live documents", self.length(), length)?;
+        let total = |what, recorded, found| {
+            if recorded == found { Ok(()) } else { Err(Defect::Total { what, recorded, found }) }
+        };
+        total("live documents", self.len() as u64, report.live as u64)?;
+        total("length of all live documents", self.total_tokens(), length)?;
+        total("documents in the tail", self.unsealed() as u64, report.unsealed as u64)?;
         Ok(report)
     }
 }
@@ -139,9 +152,9 @@ fn verify_segment(
         return Err(order("ids or keys are not ascending"));
     }
     let mut seen = vec![false; documents];
-    for (place, doc) in segment.places() {
-        if segment.doc_at(place) != Some(doc) || std::mem::replace(&mut seen[doc as usize], true) {
-            return Err(order("places and documents are not one to one"));
+    for (row, doc) in segment.rows() {
+        if segment.doc_of(row) != Some(doc) || std::mem::replace(&mut seen[doc as usize], true) {
+            return Err(order("row ids and documents are not one to one"));
         }
     }
     let dead = (0..documents as u32).filter(|&doc| view.dead.contains(doc)).count();
@@ -177,7 +190,7 @@ fn verify_segment(
         if !segment.fronts_hold(&term) {
             return Err(order("a block's front doesn't bound its postings"));
         }
-        report.postings += u64::from(holders);
+        report.postings += holders as usize;
     }
     for (doc, (&found, &saturated)) in occurrences.iter().zip(&saturated).enumerate() {
         let all = segment.length(doc as u32);
@@ -191,9 +204,10 @@ fn verify_segment(
         }
     }
     for key in view.dead_keys().chain(dead_holders.keys().copied()) {
-        let (told, found) = (u64::from(view.dead_holders(key)), dead_holders.get(&key).copied().unwrap_or(0));
-        if told != found {
-            return Err(Defect::Deaths { segment: number, key, told, found });
+        let recorded = u64::from(view.dead_holders(key));
+        let found = dead_holders.get(&key).copied().unwrap_or(0);
+        if recorded != found {
+            return Err(Defect::Deaths { segment: number, key, recorded, found });
         }
     }
     for (_, postings) in segment.tags().iter() {
@@ -206,7 +220,8 @@ fn verify_segment(
             return Err(order("a tag's documents are not ascending"));
         }
     }
-    report.documents += view.live() as u64;
+    report.live += view.live();
+    report.dead += dead;
     *length += (0..documents as u32)
         .filter(|&doc| !view.dead.contains(doc))
         .map(|doc| u64::from(segment.length(doc)))

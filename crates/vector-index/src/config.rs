@@ -1,17 +1,18 @@
-//! What an index is made for: dimensions, metric, and when its parts are sealed.
+//! Configuration: dimensions, metric, and when parts are sealed and merged.
 
 use crate::error::VectorError;
 
-/// The most dimensions of an index. The integer dot product of two vectors this long fits an `i32`.
+/// The most dimensions of an index. The dot product of the codes of two such vectors fits an `i32`.
 pub const DIMENSIONS_MAX: usize = 4096;
 
 /// The most hits that one search returns.
 pub const K_MAX: usize = 10_000;
 
-/// How likeness is measured. A higher score is always the better one.
+/// How similarity is measured. A higher score is always better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// The cosine of the angle, from -1 to 1. Vectors are normalised when they are prepared; zero is refused.
+    /// The cosine of the angle, from -1 to 1. Vectors are normalised when they are prepared; the
+    /// zero vector is refused.
     Cosine,
     /// The dot product.
     Dot,
@@ -19,27 +20,29 @@ pub enum Metric {
     L2,
 }
 
-/// The shape of an index. Start from [`Config::new`]; the public fields have defaults.
+/// Configuration of an index. Start from [`Config::new`]; the public fields have defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) dimensions: usize,
     pub(crate) metric: Metric,
-    /// The tail is sealed into a segment at this many vectors. Default 2 048.
+    /// Vectors in the tail from which on it is sealed into a segment. Default 2 048.
     pub seal_at: usize,
-    /// A segment of at least this many vectors gets a graph; a smaller one is scanned. Default 2 048.
+    /// Vectors in a segment from which on it gets a graph; a smaller one is scanned. Default 2 048.
     pub graph_from: usize,
-    /// Most links of a vector in a graph, 4 to 128. Default 32.
+    /// The most links of a vector in a graph, 4 to 128. Default 32.
     pub degree: usize,
-    /// Candidates kept while a vector looks for its neighbours in the build, at least `degree`. Default 64.
+    /// Candidates kept in the search for a vector's neighbours while a graph is built, at least
+    /// `degree`. Default 64.
     pub build_beam: usize,
-    /// Segments of a size tier that are merged together; each tier is this many times larger. At least 2, default 4.
+    /// Segments of a size tier that are merged at a time; each tier is so many times larger than
+    /// the one before. At least 2, default 4.
     pub merge_fan: usize,
-    /// Threads of a build. Default 1; the graph is the same for any number.
+    /// Threads that build a graph. Default 1; the graph is the same for any number.
     pub build_threads: usize,
 }
 
 impl Config {
-    /// The defaults for vectors of this many dimensions.
+    /// Creates the default configuration for vectors of this many dimensions.
     pub fn new(dimensions: usize, metric: Metric) -> Self {
         Self {
             dimensions,
@@ -53,12 +56,12 @@ impl Config {
         }
     }
 
-    /// Dimensions of every vector.
+    /// Returns the dimensions of every vector.
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
 
-    /// How likeness is measured.
+    /// Returns how similarity is measured.
     pub fn metric(&self) -> Metric {
         self.metric
     }

@@ -1,4 +1,4 @@
-//! Which rows were removed: bits in pages, shared between snapshots and copied a page at a time.
+//! The removed rows: bits in pages, which snapshots share and which are copied one at a time.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ const WORDS: usize = PAGE / 64;
 /// A set of row numbers that only grows. A clone shares every page.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeadRows {
-    /// A page that is not there has no bit set.
+    /// None where no bit is set.
     pages: Arc<Vec<Option<Arc<[u64; WORDS]>>>>,
     count: usize,
 }
 
 impl DeadRows {
-    /// Adds a row; whether it was new.
+    /// Adds a row and returns whether it was new.
     pub(crate) fn insert(&mut self, row: usize) -> bool {
         if self.contains(row) {
             return false;
@@ -39,12 +39,12 @@ impl DeadRows {
         page.is_some_and(|page| page[row % PAGE / 64] >> (row % 64) & 1 == 1)
     }
 
-    /// How many rows are dead.
+    /// Returns how many rows are dead.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// The rows, in ascending order.
+    /// Returns the rows in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
         let pages = self.pages.iter().enumerate();
         let pages = pages.filter_map(|(number, page)| page.as_ref().map(|page| (number, page)));
@@ -56,7 +56,7 @@ impl DeadRows {
 
     pub(crate) fn bytes(&self) -> usize {
         self.pages.iter().flatten().count() * size_of::<[u64; WORDS]>()
-            + self.pages.len() * size_of::<usize>()
+            + self.pages.capacity() * size_of::<usize>()
     }
 }
 

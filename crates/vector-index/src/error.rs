@@ -1,44 +1,44 @@
-//! What is refused, and what a check of the index can find.
+//! Errors of inputs, and defects that a check of the index can find.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a vector, a search or a configuration was refused. Nothing has changed.
+/// Why a vector, a search or a configuration was refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum VectorError {
     /// A vector has another number of components than the index.
     Dimensions {
-        /// What the index has.
+        /// Dimensions of the index.
         expected: usize,
-        /// What the vector has.
+        /// Dimensions of the vector.
         found: usize,
     },
     /// A component is NaN or infinite.
     NotFinite {
-        /// Where, counted from zero.
+        /// The component, counted from zero.
         position: usize,
-        /// What was there.
+        /// Its value.
         value: f32,
     },
     /// The zero vector has no direction, which cosine needs.
     Zero,
-    /// More hits were asked for than a search gives.
+    /// More hits were requested than a search returns.
     TooManyHits {
-        /// What was asked for.
+        /// The number requested.
         found: usize,
-        /// The most: [`K_MAX`](crate::K_MAX).
+        /// The maximum: [`K_MAX`](crate::K_MAX).
         limit: usize,
     },
     /// A field of the configuration is out of its range.
     Config {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// What it held.
+        /// Its value.
         found: usize,
-        /// The least it may be.
+        /// The minimum.
         low: usize,
-        /// The most it may be.
+        /// The maximum.
         high: usize,
     },
     /// The vector was prepared for an index with another metric.
@@ -54,7 +54,7 @@ impl fmt::Display for VectorError {
             Self::NotFinite { position, value } => write!(f, "component {position} of the vector is {value}"),
             Self::Zero => f.write_str("the zero vector has no direction, which cosine needs"),
             Self::TooManyHits { found, limit } => {
-                write!(f, "{found} hits asked for, at most {limit} are given")
+                write!(f, "{found} hits requested, at most {limit} are returned")
             }
             Self::Config { field, found, low, high } => {
                 write!(f, "{field} is {found}, allowed are {low} to {high}")
@@ -65,18 +65,6 @@ impl fmt::Display for VectorError {
 }
 
 impl Error for VectorError {}
-
-/// A build that doesn't fit the index any more, because another one was installed first. Plan again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaleBuild;
-
-impl fmt::Display for StaleBuild {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("what was built from is no longer in the index")
-    }
-}
-
-impl Error for StaleBuild {}
 
 /// A broken invariant that [`verify`](crate::VectorIndex::verify) found.
 #[derive(Clone, Debug, PartialEq, Eq)]

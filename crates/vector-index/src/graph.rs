@@ -1,11 +1,13 @@
-//! A graph over the rows of a segment: from a few entry points, greedily along links to ever better rows.
+//! A graph over the rows of a segment: from a few entry points, greedily along links to ever better
+//! rows.
 //!
-//! The shape is that of Vamana (Subramanya et al., DiskANN, 2019): one flat graph of bounded degree, whose links are
-//! pruned so that some are short and some are long. Entry points are rows, several of them, since a mean is near
-//! nothing and clusters may be far apart.
+//! The shape is that of Vamana (Subramanya et al., DiskANN, 2019): one flat graph of bounded
+//! degree, whose links are pruned so that some are short and some are long. Entry points are rows,
+//! several of them, since a mean is near nothing and clusters may be far apart.
 //!
-//! Invariants, which `check` walks: links are in range, are never a row's own, none is held twice, and every row can be
-//! reached from the entry points. Removed rows are passed through and not returned.
+//! Invariants, which `check` walks: links are in range, are never a row's own, none is held twice,
+//! and every row can be reached from the entry points. Removed rows are passed through and not
+//! returned.
 
 use std::cell::RefCell;
 
@@ -15,7 +17,7 @@ use crate::kernel::{self, Signed, prefetch};
 use crate::pages;
 use crate::rows::{Query, Rows};
 use crate::scan::{Filter, Hit, by_rank};
-use crate::segment::Held;
+use crate::segment::SegmentView;
 
 mod beam;
 mod build;
@@ -33,7 +35,7 @@ const NONE: u32 = u32::MAX;
 struct Links {
     /// Most links of a row.
     degree: usize,
-    /// `degree` places for each row, the unused ones `NONE` at the end.
+    /// `degree` slots for each row, the unused ones `NONE` at the end.
     all: Vec<u32>,
 }
 
@@ -51,9 +53,9 @@ impl Links {
     }
 
     fn set(&mut self, row: usize, links: &[u32]) {
-        let places = &mut self.all[row * self.degree..][..self.degree];
-        places[..links.len()].copy_from_slice(links);
-        places[links.len()..].fill(NONE);
+        let slots = &mut self.all[row * self.degree..][..self.degree];
+        slots[..links.len()].copy_from_slice(links);
+        slots[links.len()..].fill(NONE);
     }
 
     #[inline]
@@ -77,7 +79,8 @@ impl Graph {
         (self.links.all.capacity() + self.entries.capacity()) * size_of::<u32>()
     }
 
-    /// How many candidates to keep for `k` hits; none when the scan is cheaper or the effort asks for it.
+    /// How many candidates to keep for `k` hits; none when the scan is cheaper or the effort asks
+    /// for it.
     pub(crate) fn beam_for(&self, effort: Effort, k: usize) -> Option<usize> {
         let beam = match effort {
             Effort::Exact => return None,
@@ -86,7 +89,8 @@ impl Graph {
             Effort::Recall95 => self.calibration.beam95?,
             Effort::Recall99 => self.calibration.beam99?,
         };
-        // Hits past those that were measured each need their own place, and some doubt around them.
+        // Hits past those that were measured each need a slot of their own, and some more for
+        // doubt.
         let beam = beam + k.saturating_sub(calibrate::K) * 5 / 4;
         self.calibration.is_cheaper(beam).then_some(beam)
     }
@@ -193,8 +197,8 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Walks from `entries` until the best `width` rows that were met have all had their links followed. They are in
-    /// `beam` then. Returns how many keys were made.
+    /// Walks from `entries` until the best `width` rows that were met have all had their links
+    /// followed. They are in `beam` then. Returns how many keys were made.
     fn walk(
         &mut self,
         (rows, links, entries): (&Rows, &Links, &[u32]),
@@ -241,20 +245,21 @@ impl Scratch {
 /// Rows of a segment that a filter is tried on to guess how many it admits.
 const TRIED: usize = 64;
 
-/// Adds the best `k` and some more of a segment to `hits`; false when a scan is cheaper, and `hits` is untouched.
+/// Adds the best `k` and some more of a segment to `hits`; false when a scan is cheaper, and `hits`
+/// is untouched.
 pub(crate) fn search(
-    held: &Held,
+    view: &SegmentView,
     query: &Query,
     k: usize,
     beam: usize,
     filter: Filter<'_>,
     hits: &mut Vec<Hit>,
 ) -> bool {
-    let (rows, Some(graph)) = (&held.segment.rows, &held.segment.graph) else { return false };
-    let wanted = k.min(held.live());
-    let admits = |row: usize| !held.dead.contains(row) && filter.is_none_or(|admits| admits(rows.id(row)));
+    let (rows, Some(graph)) = (&view.segment.rows, &view.segment.graph) else { return false };
+    let wanted = k.min(view.live());
+    let admits = |row: usize| !view.dead.contains(row) && filter.is_none_or(|admits| admits(rows.id(row)));
     let mut width = beam;
-    if filter.is_some() || held.dead.count() > 0 {
+    if filter.is_some() || view.dead.count() > 0 {
         let tried = TRIED.min(rows.len());
         let admitted = (0..tried).filter(|at| admits(at * rows.len() / tried)).count();
         width = beam.saturating_mul(tried) / admitted.max(1);

@@ -1,109 +1,180 @@
-//! The index: a tail and sealed segments, as one value.
+//! The index as a value: a tail, sealed segments, and what is being built.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::config::{Config, K_MAX};
 use crate::error::{Defect, VectorError};
 use crate::graph;
+use crate::maintain::InFlight;
 use crate::prepared::PreparedVector;
 use crate::rows::Query;
 use crate::scan::{Filter, Hit, Scan};
-use crate::segment::Held;
+use crate::segment::SegmentView;
 use crate::tail::Tail;
+use crate::verify::{Report, verify};
 
-/// Where a vector is in an index: a number that only grows, is never given twice, and survives sealing and merging.
+/// Identifies a vector in an index: the number of vectors that were inserted before it.
+///
+/// It stays the same when the vector is sealed and merged, and the index never gives it to another
+/// vector. Two clones that both insert give the same ids to different vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(pub u64);
+pub struct RowId(u64);
 
-/// How hard a search tries.
+impl RowId {
+    /// Creates an id from a number that [`get`](Self::get) returned.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the id as a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The part of the tail that the next seal takes, or that the seal in flight is taking.
+///
+/// Every search scans it until its segment is installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Vectors, removed ones included.
+    pub rows: usize,
+    /// Bytes of their components and codes.
+    pub bytes: usize,
+}
+
+/// How much work a search does for its recall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
-    /// Recall of .95 over vectors like those in the index, as measured when a segment was built.
+    /// A recall of .95 for queries like the vectors in the index, as measured when a segment is
+    /// built.
     Recall95,
-    /// Recall of .99, the default.
+    /// A recall of .99, likewise. The default.
     #[default]
     Recall99,
-    /// This many candidates are kept in a graph, at least `k`.
+    /// Keeps so many candidates in a walk over a graph, at least `k`.
     Beam(usize),
-    /// No graph: the answer is that of a scan of all originals, and the same on every machine.
+    /// Uses no graph: the result is that of a scan of all originals, the same on every machine.
     Exact,
 }
 
-/// What a search may return, and how hard it tries.
+/// What a search may return, and how much work it does.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// Only ids that this admits. It is asked for the few that come close, and must give the same answer for the
-    /// whole of a search.
+    /// Returns only ids for which this is true. It is called for the few vectors that are near
+    /// enough, and must not change its result for an id during a search.
     pub filter: Option<&'a dyn Fn(u64) -> bool>,
-    /// Only the vectors at these places, in any order; the search is exact. Places that hold nothing are passed over.
-    pub only: Option<&'a [Place]>,
-    /// How hard a search tries.
+    /// Returns only these vectors, given in any order; the search is exact. Ids of removed vectors
+    /// are ignored.
+    pub only: Option<&'a [RowId]>,
+    /// How much work the search does.
     pub effort: Effort,
 }
 
-/// A vector index that is a value: a clone is a snapshot that shares everything with its origin.
+/// A vector index, as a value.
 ///
-/// There is one writer at a time, which is what `&mut` says. What was inserted is found by the next search.
+/// There is one writer at a time, which `&mut` enforces. The next search finds what was inserted.
 ///
+/// # Clones
+/// A clone is a snapshot: it costs a few reference counts, shares all data, and changes of one
+/// index don't show in the other. Both may be written to.
+///
+/// A clone has no builds in flight, whatever its original has. So it may plan what the original is
+/// building already, and each of them installs only what it planned itself: see
+/// [`plan`](Self::plan) and [`install`](Self::install).
+///
+/// # Examples
 /// ```
 /// use steadfast_vector_index::{Config, Metric, Options, PreparedVector, VectorIndex};
 ///
 /// let config = Config::new(3, Metric::Cosine);
 /// let mut index = VectorIndex::new(config.clone())?;
 /// let north = PreparedVector::new(&config, &[0.0, 1.0, 0.0])?;
-/// let place = index.insert(7, &north)?;
+/// let row = index.insert(7, &north)?;
 /// let hits = index.search(&[0.1, 0.9, 0.0], 10, &Options::default())?;
 /// assert_eq!(hits[0].id, 7);
-/// index.remove(place);
+/// index.remove(row);
 /// assert!(index.is_empty());
 /// # Ok::<(), steadfast_vector_index::VectorError>(())
 /// ```
-#[derive(Clone, Debug)]
 pub struct VectorIndex {
     pub(crate) config: Arc<Config>,
     pub(crate) tail: Tail,
-    /// In ascending order of their places, which don't overlap.
-    pub(crate) segments: Arc<Vec<Held>>,
+    /// By ascending row ids, which don't overlap.
+    pub(crate) segments: Arc<Vec<SegmentView>>,
+    pub(crate) sealing: Option<InFlight>,
+    pub(crate) merging: Option<InFlight>,
+}
+
+impl Clone for VectorIndex {
+    fn clone(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            tail: self.tail.clone(),
+            segments: Arc::clone(&self.segments),
+            sealing: None,
+            merging: None,
+        }
+    }
 }
 
 impl VectorIndex {
-    /// An empty index.
+    /// Creates an empty index.
     ///
     /// # Errors
-    /// [`Config`](VectorError::Config) when a field of `config` is out of its range.
+    /// [`Config`](VectorError::Config) if a field of `config` is out of its range.
     pub fn new(config: Config) -> Result<Self, VectorError> {
         config.check()?;
         let tail = Tail::new(config.dimensions, 0);
-        Ok(Self { config: Arc::new(config), tail, segments: Arc::default() })
+        Ok(Self { config: Arc::new(config), tail, segments: Arc::default(), sealing: None, merging: None })
     }
 
-    /// What the index was made with.
+    /// Returns the configuration that the index was created with.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Vectors that a search can find.
+    /// Returns how many vectors a search can find.
     pub fn len(&self) -> usize {
-        self.tail.live() + self.segments.iter().map(Held::live).sum::<usize>()
+        self.tail.live() + self.segments.iter().map(SegmentView::live).sum::<usize>()
     }
 
-    /// Whether there is nothing to find.
+    /// Returns whether there is no vector to find.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of memory that hold the vectors, shared parts counted once.
+    /// Returns the bytes of heap memory that hold the index's rows: the capacity of the tail's and
+    /// the segments' arrays, and what is kept of removed vectors. What is shared with clones counts
+    /// in full.
+    ///
+    /// Not counted are a few hundred bytes for each segment and for each of the newest vectors, and
+    /// what a [`Build`](crate::Build) in flight holds beside the index.
     pub fn bytes(&self) -> usize {
-        let segments = self.segments.iter().map(|held| held.segment.bytes() + held.dead.bytes());
-        self.tail.bytes() + segments.sum::<usize>()
+        self.tail.bytes() + self.segments.iter().map(SegmentView::bytes).sum::<usize>()
     }
 
-    /// Adds a vector and says where it is. Ids are the caller's and may repeat; each vector is found by itself.
+    /// Returns how far sealing is behind. A writer that waits while this is large bounds what
+    /// searches scan.
+    pub fn backlog(&self) -> Backlog {
+        Backlog { rows: self.tail.packed(), bytes: self.tail.packed_bytes() }
+    }
+
+    /// Returns how many vectors are in the tail, removed ones included: those that every search
+    /// scans.
+    pub fn unsealed(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Inserts a vector under `id` and returns its row id. The next search finds it.
+    ///
+    /// Ids are the caller's and may repeat: each vector is found by itself.
     ///
     /// # Errors
-    /// [`Dimensions`](VectorError::Dimensions) and [`OtherMetric`](VectorError::OtherMetric) when it was prepared for
-    /// another index.
-    pub fn insert(&mut self, id: u64, vector: &PreparedVector) -> Result<Place, VectorError> {
+    /// [`Dimensions`](VectorError::Dimensions) or [`OtherMetric`](VectorError::OtherMetric) if it
+    /// was prepared for another index.
+    pub fn insert(&mut self, id: u64, vector: &PreparedVector) -> Result<RowId, VectorError> {
         if vector.values().len() != self.config.dimensions {
             let (expected, found) = (self.config.dimensions, vector.values().len());
             return Err(VectorError::Dimensions { expected, found });
@@ -111,38 +182,36 @@ impl VectorIndex {
         if vector.metric != self.config.metric {
             return Err(VectorError::OtherMetric);
         }
-        Ok(Place(self.tail.push(id, vector)))
+        Ok(RowId(self.tail.push(id, vector)))
     }
 
-    /// Removes the vector at `place`; whether there was one.
-    pub fn remove(&mut self, place: Place) -> bool {
-        if let Some(row) = self.tail.row_at(place.0) {
+    /// Removes the vector `row` and returns whether it was there.
+    pub fn remove(&mut self, row: RowId) -> bool {
+        if let Some(row) = self.tail.row_at(row.0) {
             return self.tail.dead.insert(row);
         }
-        let Some((number, row)) = self.find_sealed(place) else { return false };
+        let Some((number, row)) = self.find_sealed(row) else { return false };
         if self.segments[number].dead.contains(row) {
             return false;
         }
         Arc::make_mut(&mut self.segments)[number].dead.insert(row)
     }
 
-    /// The segment that has `place`, and its row there.
-    pub(crate) fn find_sealed(&self, place: Place) -> Option<(usize, usize)> {
-        let first_place = |held: &Held| {
-            let rows = &held.segment.rows;
-            rows.place(held.segment.by_place[0] as usize)
-        };
-        let number = self.segments.partition_point(|held| first_place(held) <= place.0).checked_sub(1)?;
-        let row = self.segments[number].segment.row_at(place.0)?;
+    /// Returns the number of the segment that has this row id, and the row there.
+    fn find_sealed(&self, row_id: RowId) -> Option<(usize, usize)> {
+        let first = |view: &SegmentView| view.segment.rows.row_id(view.segment.by_row_id[0] as usize);
+        let number = self.segments.partition_point(|view| first(view) <= row_id.0).checked_sub(1)?;
+        let row = self.segments[number].segment.row_at(row_id.0)?;
         Some((number, row))
     }
 
-    /// The best `k` vectors for `query`, best first, equal scores in ascending order of their ids.
+    /// Returns the best `k` vectors for `query`, best first, equal scores by ascending id.
     ///
-    /// Fewer come back only when fewer are live and admitted.
+    /// Returns fewer only if fewer are live and admitted.
     ///
     /// # Errors
-    /// What [`PreparedVector::new`] refuses, and [`TooManyHits`](VectorError::TooManyHits) for `k` above [`K_MAX`].
+    /// Those of [`PreparedVector::new`], and [`TooManyHits`](VectorError::TooManyHits) for `k`
+    /// above [`K_MAX`].
     pub fn search(&self, query: &[f32], k: usize, options: &Options<'_>) -> Result<Vec<Hit>, VectorError> {
         let prepared = PreparedVector::new(&self.config, query)?;
         if k > K_MAX {
@@ -161,45 +230,56 @@ impl VectorIndex {
         for (first, rows) in self.tail.parts() {
             scan.add(rows, &self.tail.dead, first);
         }
-        for held in self.segments.iter() {
-            let graph = held.segment.graph.as_ref();
+        for view in self.segments.iter() {
+            let graph = view.segment.graph.as_ref();
             let beam = graph.and_then(|graph| graph.beam_for(options.effort, k));
             let found =
-                beam.is_some_and(|beam| graph::search(held, &query, k, beam, options.filter, &mut hits));
+                beam.is_some_and(|beam| graph::search(view, &query, k, beam, options.filter, &mut hits));
             if !found {
-                scan.add(&held.segment.rows, &held.dead, 0);
+                scan.add(&view.segment.rows, &view.dead, 0);
             }
         }
         scan.finish(&mut hits);
         Ok(hits)
     }
 
-    fn search_only(&self, query: &Query, k: usize, filter: Filter<'_>, only: &[Place], hits: &mut Vec<Hit>) {
-        let mut places = only.to_vec();
-        places.sort_unstable();
-        places.dedup();
+    fn search_only(&self, query: &Query, k: usize, filter: Filter<'_>, only: &[RowId], hits: &mut Vec<Hit>) {
+        let mut row_ids = only.to_vec();
+        row_ids.sort_unstable();
+        row_ids.dedup();
         let mut scan = Scan::new(query, k, filter);
-        for place in places {
-            if let Some(row) = self.tail.row_at(place.0) {
+        for row_id in row_ids {
+            if let Some(row) = self.tail.row_at(row_id.0) {
                 if !self.tail.dead.contains(row) {
                     let (rows, row) = self.tail.find(row);
                     scan.add_row(rows, row);
                 }
-            } else if let Some((number, row)) = self.find_sealed(place) {
-                let held = &self.segments[number];
-                if !held.dead.contains(row) {
-                    scan.add_row(&held.segment.rows, row);
+            } else if let Some((number, row)) = self.find_sealed(row_id) {
+                let view = &self.segments[number];
+                if !view.dead.contains(row) {
+                    scan.add_row(&view.segment.rows, row);
                 }
             }
         }
         scan.finish(hits);
     }
 
-    /// Walks the whole index and checks what must hold; see [`Report`](crate::Report) for what was counted.
+    /// Walks the whole index and checks its invariants: orders and counts, that codes are those of
+    /// their originals, and that each vector of a graph can be reached.
     ///
     /// # Errors
-    /// The first broken invariant that was met.
-    pub fn verify(&self) -> Result<crate::Report, Defect> {
-        crate::verify::verify(self)
+    /// The first [`Defect`] found.
+    pub fn verify(&self) -> Result<Report, Defect> {
+        verify(self)
+    }
+}
+
+impl fmt::Debug for VectorIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VectorIndex")
+            .field("live", &self.len())
+            .field("segments", &self.segments.len())
+            .field("unsealed", &self.unsealed())
+            .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,12 @@
 //! The arithmetic: dot products of codes, and exact scores of the originals.
 //!
-//! Codes are whole numbers from -127 to 127, stored with 128 added: the fast instruction multiplies unsigned by
-//! signed bytes. A query keeps its codes signed, and 128 times their sum is taken off again. Sums of codes are exact.
+//! Codes are whole numbers from -127 to 127, stored with 128 added: the fast instruction multiplies
+//! unsigned by signed bytes. A query keeps its codes signed, and 128 times their sum is taken off
+//! again. Sums of codes are exact.
 //!
-//! Scores of the originals are the same bits on every machine: products and sums are plain `f64` operations in a
-//! fixed number of lanes, added up in a fixed order; the instruction set only says how many lanes go at once.
+//! Scores of the originals are the same bits on every machine: products and sums are plain `f64`
+//! operations in a fixed number of lanes, added up in a fixed order; the instruction set only says
+//! how many lanes go at once.
 
 use std::sync::OnceLock;
 
@@ -67,7 +69,8 @@ struct Kernels {
 /// The signed codes, all rows, the numbers of those that are wanted; and where their products go.
 type Gather = fn(&[Line], &[Line], &[u32], &mut [i32]);
 
-/// Values, the largest of them without its sign, what a code stands for; and where the codes and what they lose go.
+/// Values, the largest of them without its sign, what a code stands for; and where the codes and
+/// what they lose go.
 type Quantise = fn(&[f32], f32, f32, &mut [Line], &mut [f32]);
 
 fn kernels() -> &'static Kernels {
@@ -121,7 +124,8 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
     (kernels().distance)(a, b)
 }
 
-/// Writes the code of each value, and the difference that it makes. `scale` is `largest / 127`, rounded.
+/// Writes the code of each value, and the difference that it makes. `scale` is `largest / 127`,
+/// rounded.
 pub(crate) fn quantise(
     values: &[f32],
     largest: f32,
@@ -137,7 +141,8 @@ pub(crate) fn quantise(
 pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     if at < slice.len() {
-        // SAFETY: the address is inside the slice, and a prefetch reads nothing that the program could see.
+        // SAFETY: the address is inside the slice, and a prefetch reads nothing that the program
+        // could see.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().add(at).cast());

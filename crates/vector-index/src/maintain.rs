@@ -1,214 +1,101 @@
-//! Sealing and merging: planned from a snapshot, built anywhere, installed by the writer.
+//! Sealing and merging: planned by the writer, built on any thread, installed by the writer.
 //!
-//! A full tail becomes a segment. Neighbouring segments of one size tier are merged, `merge_fan` at a time, so a
-//! vector is rebuilt about once a tier: the write amplification is the logarithm of the index in tails, to that base.
-//! A segment that is a quarter dead is built anew without the dead. Only neighbours are merged, so the places of
-//! segments never overlap.
+//! A full tail becomes a segment. Neighbouring segments of one size tier are merged, `merge_fan` at
+//! a time, so a vector is rebuilt about once per tier: the write amplification is the logarithm, to
+//! that base, of how many tails the index holds. A segment of which a quarter is dead is rebuilt
+//! without the dead rows. Only neighbours are merged, so the row ids of segments never overlap.
+//!
+//! `plan` hands out a [`Build`] and the index keeps an [`InFlight`] for it. Both share a token: the
+//! build owns it, the index only observes it. So the index knows whether the build still exists,
+//! and `install` whether it planned the build. At most one seal and one merge are in flight, and
+//! only installing them removes blocks of the tail or segments: a build that this index planned can
+//! always be installed.
 
-use std::sync::Arc;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use crate::config::Config;
 use crate::dead::DeadRows;
-use crate::error::StaleBuild;
 use crate::graph;
 use crate::index::VectorIndex;
 use crate::rows::Rows;
-use crate::segment::{Held, Segment};
+use crate::segment::{Segment, SegmentView};
 use crate::tail::BLOCK;
 
-/// A segment with this part of its rows dead is built anew: one in four.
-const DEAD_PART: usize = 4;
+/// A segment is rebuilt when one row in so many is dead.
+const DEAD_SHARE: usize = 4;
 
-/// What a build reads.
-#[derive(Debug)]
-enum Source {
-    /// Whole blocks of the tail, from this place on.
-    Tail { base: u64, blocks: Vec<Arc<Rows>>, dead: DeadRows },
-    /// Neighbouring segments.
-    Segments(Vec<Held>),
-}
-
-/// Work for a background thread. It holds what it reads, so the index may change or go away meanwhile.
-#[derive(Debug)]
+/// Work for a background thread: [`run`](Self::run) it and [`install`](VectorIndex::install) the
+/// result.
+///
+/// It holds the data that it reads, so the index may change or be dropped meanwhile.
+#[must_use = "a build does nothing until it is run and installed"]
 pub struct Build {
     config: Arc<Config>,
-    source: Source,
+    sources: Sources,
+    token: Arc<()>,
 }
 
-/// A segment that is ready for [`VectorIndex::install`].
-#[derive(Debug)]
+/// The result of a [`Build`], ready for [`VectorIndex::install`].
+#[must_use = "a result does nothing until it is installed"]
 pub struct Built {
-    source: Source,
+    sources: Sources,
+    token: Arc<()>,
     /// None when all rows were dead.
     segment: Option<Segment>,
 }
 
-impl VectorIndex {
-    /// The most useful thing to build now, if any. Planning changes nothing; a plan may be dropped.
-    pub fn plan(&self) -> Option<Build> {
-        self.plan_seal().or_else(|| self.plan_merge())
+/// What a segment is built from, as of the plan.
+enum Sources {
+    /// Whole blocks of the tail, the first of which starts at the row id `base`.
+    Tail { base: u64, blocks: Vec<Arc<Rows>>, dead: DeadRows },
+    /// Neighbouring segments.
+    Segments(Vec<SegmentView>),
+}
+
+/// A build that is not installed yet. It ends when the build is installed or dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    token: Weak<()>,
+}
+
+impl InFlight {
+    fn is_alive(&self) -> bool {
+        self.token.strong_count() > 0
     }
 
-    /// Sealing the tail, if it is full.
-    ///
-    /// A seal and a merge don't make each other stale, so they may be in progress at the same time; two of a kind do.
-    pub fn plan_seal(&self) -> Option<Build> {
-        self.tail_source().map(|source| self.build_of(source))
-    }
-
-    /// Merging segments, or making one anew whose rows are dying.
-    pub fn plan_merge(&self) -> Option<Build> {
-        self.merge_source().map(|source| self.build_of(source))
-    }
-
-    fn build_of(&self, source: Source) -> Build {
-        Build { config: Arc::clone(&self.config), source }
-    }
-
-    /// Vectors of the tail that could be sealed by now. A writer that adds faster than builds are installed should
-    /// wait when this is several times `seal_at`, for each search scans them all.
-    pub fn backlog(&self) -> usize {
-        if self.tail.packed() >= self.config.seal_at { self.tail.packed() } else { 0 }
-    }
-
-    fn tail_source(&self) -> Option<Source> {
-        if self.backlog() == 0 {
-            return None;
-        }
-        let (base, blocks, dead) = (self.tail.base(), self.tail.blocks().to_vec(), self.tail.dead.clone());
-        Some(Source::Tail { base, blocks, dead })
-    }
-
-    fn merge_source(&self) -> Option<Source> {
-        let tiers: Vec<u32> = self.segments.iter().map(|held| self.tier(held)).collect();
-        for tier in 0..=tiers.iter().copied().max()? {
-            let mut at = 0;
-            while at < tiers.len() {
-                let run = tiers[at..].iter().take_while(|&&found| found <= tier).count();
-                if run >= self.config.merge_fan {
-                    return Some(Source::Segments(self.segments[at..at + run].to_vec()));
-                }
-                at += run + 1;
-            }
-        }
-        let dying =
-            self.segments.iter().find(|held| held.dead.count() * DEAD_PART >= held.segment.rows.len())?;
-        Some(Source::Segments(vec![dying.clone()]))
-    }
-
-    /// How many times `merge_fan` larger than a full tail the live part of a segment is, in powers.
-    fn tier(&self, held: &Held) -> u32 {
-        (held.live() / self.config.seal_at).max(1).ilog(self.config.merge_fan)
-    }
-
-    /// Puts a finished build in the place of what it was built from. What was removed meanwhile stays removed.
-    ///
-    /// # Errors
-    /// [`StaleBuild`] when another build from the same rows was installed before; nothing changes.
-    pub fn install(&mut self, built: Built) -> Result<(), StaleBuild> {
-        let Built { source, segment } = built;
-        match source {
-            Source::Tail { base, blocks, dead: planned } => {
-                let held_blocks = self.tail.blocks();
-                let same = base == self.tail.base()
-                    && held_blocks.len() >= blocks.len()
-                    && held_blocks.iter().zip(&blocks).all(|(held, built)| Arc::ptr_eq(held, built));
-                if !same {
-                    return Err(StaleBuild);
-                }
-                let count = blocks.len() * BLOCK;
-                let later = self.tail.dead.iter().filter(|&row| row < count && !planned.contains(row));
-                let later: Vec<u64> = later.map(|row| base + row as u64).collect();
-                self.tail.drop_front(count);
-                let at = self.segments.len();
-                self.replace(at..at, segment, &later);
-            }
-            Source::Segments(sources) => {
-                let is_first = |held: &Held| Arc::ptr_eq(&held.segment, &sources[0].segment);
-                let at = self.segments.iter().position(is_first).ok_or(StaleBuild)?;
-                let held = self.segments.get(at..at + sources.len()).ok_or(StaleBuild)?;
-                let mut later = Vec::new();
-                for (held, planned) in held.iter().zip(&sources) {
-                    if !Arc::ptr_eq(&held.segment, &planned.segment) {
-                        return Err(StaleBuild);
-                    }
-                    let rows = held.dead.iter().filter(|&row| !planned.dead.contains(row));
-                    later.extend(rows.map(|row| held.segment.rows.place(row)));
-                }
-                self.replace(at..at + sources.len(), segment, &later);
-            }
-        }
-        Ok(())
-    }
-
-    fn replace(&mut self, range: std::ops::Range<usize>, segment: Option<Segment>, dead_places: &[u64]) {
-        let held = segment.map(|segment| {
-            let mut dead = DeadRows::default();
-            for row in dead_places.iter().filter_map(|&place| segment.row_at(place)) {
-                dead.insert(row);
-            }
-            Held { segment: Arc::new(segment), dead }
-        });
-        Arc::make_mut(&mut self.segments).splice(range, held);
+    fn has_token(in_flight: Option<&Self>, token: &Arc<()>) -> bool {
+        in_flight.is_some_and(|build| build.token.as_ptr() == Arc::as_ptr(token))
     }
 }
 
-impl Source {
+impl Sources {
     fn is_merge(&self) -> bool {
         matches!(self, Self::Segments(_))
     }
-}
 
-impl Built {
-    /// Whether it was made from segments, rather than from the tail.
-    pub fn is_merge(&self) -> bool {
-        self.source.is_merge()
-    }
-}
-
-impl Build {
-    /// Whether it is made from segments, rather than from the tail.
-    pub fn is_merge(&self) -> bool {
-        self.source.is_merge()
-    }
-
-    /// Vectors that will be built from, the dead included: what the work is proportional to.
-    pub fn vectors(&self) -> usize {
-        match &self.source {
-            Source::Tail { blocks, .. } => blocks.len() * BLOCK,
-            Source::Segments(held) => held.iter().map(|held| held.segment.rows.len()).sum(),
+    fn rows(&self) -> usize {
+        match self {
+            Self::Tail { blocks, .. } => blocks.len() * BLOCK,
+            Self::Segments(views) => views.iter().map(|view| view.segment.rows.len()).sum(),
         }
     }
 
-    /// Does the work: pure computation on `build_threads` threads, this one included.
-    pub fn run(self) -> Built {
-        let rows = self.live_rows();
-        let segment = (rows.len() > 0).then(|| self.seal(rows));
-        Built { source: self.source, segment }
-    }
-
-    fn seal(&self, rows: Rows) -> Segment {
-        if rows.len() < self.config.graph_from {
-            return Segment::new(rows, None);
-        }
-        let (rows, graph) = graph::build(&rows, &self.config);
-        Segment::new(rows, Some(graph))
-    }
-
-    /// The rows that were live when the build was planned, in the order of their places.
-    fn live_rows(&self) -> Rows {
-        let mut live = Rows::with_capacity(self.config.dimensions, self.vectors());
-        match &self.source {
-            Source::Tail { blocks, dead, .. } => {
+    /// Returns the rows that were live when the build was planned, by ascending row id.
+    fn live_rows(&self, dimensions: usize) -> Rows {
+        let mut live = Rows::with_capacity(dimensions, self.rows());
+        match self {
+            Self::Tail { blocks, dead, .. } => {
                 for (number, block) in blocks.iter().enumerate() {
                     for row in (0..BLOCK).filter(|row| !dead.contains(number * BLOCK + row)) {
                         live.push_from(block, row);
                     }
                 }
             }
-            Source::Segments(sources) => {
-                for Held { segment, dead } in sources {
-                    for row in segment.by_place.iter().map(|&row| row as usize) {
+            Self::Segments(views) => {
+                for SegmentView { segment, dead } in views {
+                    for row in segment.by_row_id.iter().map(|&row| row as usize) {
                         if !dead.contains(row) {
                             live.push_from(&segment.rows, row);
                         }
@@ -217,5 +104,208 @@ impl Build {
             }
         }
         live
+    }
+
+    fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct(name);
+        fields.field("is_merge", &self.is_merge()).field("rows", &self.rows()).finish_non_exhaustive()
+    }
+}
+
+impl Build {
+    /// Builds the segment. Pure computation, on [`build_threads`](Config::build_threads) threads
+    /// including this one.
+    pub fn run(self) -> Built {
+        let rows = self.sources.live_rows(self.config.dimensions);
+        let segment = (rows.len() > 0).then(|| seal(rows, &self.config));
+        Built { sources: self.sources, token: self.token, segment }
+    }
+
+    /// Returns true for a merge of segments, false for a seal of the tail.
+    pub fn is_merge(&self) -> bool {
+        self.sources.is_merge()
+    }
+
+    /// Returns how many vectors the build reads, removed ones included: its cost is proportional to
+    /// that.
+    pub fn rows(&self) -> usize {
+        self.sources.rows()
+    }
+}
+
+fn seal(rows: Rows, config: &Config) -> Segment {
+    if rows.len() < config.graph_from {
+        return Segment::new(rows, None);
+    }
+    let (rows, graph) = graph::build(&rows, config);
+    Segment::new(rows, Some(graph))
+}
+
+impl Built {
+    /// Returns true for a merge of segments, false for a seal of the tail.
+    pub fn is_merge(&self) -> bool {
+        self.sources.is_merge()
+    }
+}
+
+impl fmt::Debug for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sources.fmt("Build", f)
+    }
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sources.fmt("Built", f)
+    }
+}
+
+/// A build that another index planned, perhaps the one that this index was cloned from. Hands the
+/// build back.
+#[derive(Debug)]
+pub struct ForeignBuild {
+    built: Box<Built>,
+}
+
+impl ForeignBuild {
+    /// Returns the build, for the index that planned it.
+    pub fn into_built(self) -> Built {
+        *self.built
+    }
+}
+
+impl fmt::Display for ForeignBuild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another index planned this build")
+    }
+}
+
+impl std::error::Error for ForeignBuild {}
+
+impl VectorIndex {
+    /// Returns the most useful thing to build now, if any: a seal of the full tail, or a merge
+    /// of segments.
+    ///
+    /// The index remembers what it planned: at most one seal and one merge are in flight at a
+    /// time, so call this until it returns `None`. A [`Build`] or [`Built`] that is dropped is no
+    /// longer in flight, and what it was for is planned again.
+    pub fn plan(&mut self) -> Option<Build> {
+        self.plan_seal().or_else(|| self.plan_merge())
+    }
+
+    fn plan_seal(&mut self) -> Option<Build> {
+        if self.sealing.as_ref().is_some_and(InFlight::is_alive) || self.tail.packed() < self.config.seal_at {
+            return None;
+        }
+        let (base, blocks, dead) = (self.tail.base(), self.tail.blocks().to_vec(), self.tail.dead.clone());
+        let (build, in_flight) = self.start(Sources::Tail { base, blocks, dead });
+        self.sealing = Some(in_flight);
+        Some(build)
+    }
+
+    fn plan_merge(&mut self) -> Option<Build> {
+        if self.merging.as_ref().is_some_and(InFlight::is_alive) {
+            return None;
+        }
+        let views = self.segments[self.merge_candidates()?].to_vec();
+        let (build, in_flight) = self.start(Sources::Segments(views));
+        self.merging = Some(in_flight);
+        Some(build)
+    }
+
+    fn start(&self, sources: Sources) -> (Build, InFlight) {
+        let token = Arc::new(());
+        let in_flight = InFlight { token: Arc::downgrade(&token) };
+        (Build { config: Arc::clone(&self.config), sources, token }, in_flight)
+    }
+
+    /// Returns which neighbours to merge, if any: a run of at least `merge_fan` segments of one
+    /// tier or below, otherwise a segment of which a quarter is dead.
+    fn merge_candidates(&self) -> Option<Range<usize>> {
+        let tiers: Vec<u32> = self.segments.iter().map(|view| self.tier(view)).collect();
+        for tier in 0..=tiers.iter().copied().max()? {
+            let mut at = 0;
+            while at < tiers.len() {
+                let run = tiers[at..].iter().take_while(|&&found| found <= tier).count();
+                if run >= self.config.merge_fan {
+                    return Some(at..at + run);
+                }
+                at += run + 1;
+            }
+        }
+        let dying = |view: &SegmentView| view.dead.count() * DEAD_SHARE >= view.segment.rows.len();
+        self.segments.iter().position(dying).map(|at| at..at + 1)
+    }
+
+    /// Returns the logarithm, to base `merge_fan`, of how many full tails the live part of a
+    /// segment makes.
+    fn tier(&self, view: &SegmentView) -> u32 {
+        (view.live() / self.config.seal_at).max(1).ilog(self.config.merge_fan)
+    }
+
+    /// Replaces what was built from by the result. Vectors that were removed meanwhile stay
+    /// removed.
+    ///
+    /// # Errors
+    /// [`ForeignBuild`] if this index didn't plan the build; nothing changes. A clone didn't plan
+    /// what its original planned, nor the other way round.
+    pub fn install(&mut self, built: Built) -> Result<(), ForeignBuild> {
+        let in_flight = if built.is_merge() { &self.merging } else { &self.sealing };
+        if !InFlight::has_token(in_flight.as_ref(), &built.token) {
+            return Err(ForeignBuild { built: Box::new(built) });
+        }
+        match built.sources {
+            Sources::Tail { base, blocks, dead } => self.install_sealed(base, &blocks, &dead, built.segment),
+            Sources::Segments(sources) => self.install_merged(&sources, built.segment),
+        }
+        Ok(())
+    }
+
+    fn install_sealed(&mut self, base: u64, blocks: &[Arc<Rows>], dead: &DeadRows, segment: Option<Segment>) {
+        let same = |(now, then): (&Arc<Rows>, &Arc<Rows>)| Arc::ptr_eq(now, then);
+        assert!(
+            base == self.tail.base()
+                && self.tail.blocks().len() >= blocks.len()
+                && self.tail.blocks().iter().zip(blocks).all(same),
+            "nothing removes what is being sealed"
+        );
+        let count = blocks.len() * BLOCK;
+        let since = self.tail.dead.iter().filter(|&row| row < count && !dead.contains(row));
+        let since: Vec<u64> = since.map(|row| base + row as u64).collect();
+        self.tail.drop_front(count);
+        let at = self.segments.len();
+        self.replace(at..at, segment, &since);
+        self.sealing = None;
+    }
+
+    fn install_merged(&mut self, sources: &[SegmentView], segment: Option<Segment>) {
+        let is = |view: &SegmentView, source: &SegmentView| Arc::ptr_eq(&view.segment, &source.segment);
+        let start =
+            self.segments.iter().position(|view| is(view, &sources[0])).unwrap_or(self.segments.len());
+        let range = start..start + sources.len();
+        let current = &self.segments[range.clone()];
+        assert!(
+            current.iter().zip(sources).all(|(now, then)| is(now, then)),
+            "nothing removes what is being merged"
+        );
+        let mut since = Vec::new();
+        for (now, then) in current.iter().zip(sources) {
+            let rows = now.dead.iter().filter(|&row| !then.dead.contains(row));
+            since.extend(rows.map(|row| now.segment.rows.row_id(row)));
+        }
+        self.replace(range, segment, &since);
+        self.merging = None;
+    }
+
+    /// Puts `segment` in the place of a range of segments; these of its rows are dead.
+    fn replace(&mut self, range: Range<usize>, segment: Option<Segment>, dead_ids: &[u64]) {
+        let view = segment.map(|segment| {
+            let mut dead = DeadRows::default();
+            for row in dead_ids.iter().filter_map(|&id| segment.row_at(id)) {
+                dead.insert(row);
+            }
+            SegmentView { segment: Arc::new(segment), dead }
+        });
+        Arc::make_mut(&mut self.segments).splice(range, view);
     }
 }

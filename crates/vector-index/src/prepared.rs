@@ -1,19 +1,20 @@
-//! A vector that was checked, normalised and quantised on its caller's thread.
+//! A vector that is checked, normalised and quantised on the caller's thread.
 //!
-//! A component is about `scale` times its code. What that loses is known exactly: `error` is the length of the
-//! difference. By Cauchy and Schwarz the dot product of two vectors is within
-//! `|scale·codes(a)|·error(b) + error(a)·|b|` of that of their codes, which is what makes a scan of codes exact.
+//! A component is about `scale` times its code, and `error` is the length of the difference. By
+//! Cauchy and Schwarz the dot product of two vectors differs from that of their codes by at most
+//! `|scale·codes(a)|·error(b) + error(a)·|b|`, which makes a scan of codes exact.
 //!
-//! Everything is plain IEEE arithmetic in a fixed order, so equal components make equal codes on every machine.
+//! Everything is plain IEEE arithmetic in a fixed order, so equal components make equal codes on
+//! every machine.
 
 use crate::config::{Config, Metric};
 use crate::error::VectorError;
 use crate::kernel::{self, LINE, Line, OFFSET, ZERO_LINE};
 
-/// What is known of a vector beside its codes.
+/// Measures of a vector and its codes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measures {
-    /// What a code stands for.
+    /// The value of code 1.
     pub(crate) scale: f32,
     /// Length of the difference between the vector and its codes, rounded up.
     pub(crate) error: f32,
@@ -21,7 +22,7 @@ pub(crate) struct Measures {
     pub(crate) norm: f64,
 }
 
-/// A vector that is ready to be inserted or searched for.
+/// A vector, ready to be inserted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreparedVector {
     pub(crate) metric: Metric,
@@ -30,15 +31,15 @@ pub struct PreparedVector {
     pub(crate) measures: Measures,
 }
 
-/// A length is rounded up by this, more than its sum can have lost.
+/// Factor by which lengths are rounded up: above the rounding errors of their sums.
 const ROUND_UP: f64 = 1.0 + 1e-6;
 
 impl PreparedVector {
-    /// Checks `values`, normalises a copy when the metric is cosine, and makes its codes.
+    /// Checks `values`, normalises a copy if the metric is cosine, and computes its codes.
     ///
     /// # Errors
-    /// [`Dimensions`](VectorError::Dimensions), [`NotFinite`](VectorError::NotFinite), and under cosine
-    /// [`Zero`](VectorError::Zero).
+    /// [`Dimensions`](VectorError::Dimensions), [`NotFinite`](VectorError::NotFinite), and
+    /// [`Zero`](VectorError::Zero) if the metric is cosine.
     pub fn new(config: &Config, values: &[f32]) -> Result<Self, VectorError> {
         if values.len() != config.dimensions {
             return Err(VectorError::Dimensions { expected: config.dimensions, found: values.len() });
@@ -61,24 +62,24 @@ impl PreparedVector {
         Ok(Self { metric: config.metric, values, codes, measures })
     }
 
-    /// The components as they are compared: under cosine, of length one. Keep these bits to make the same vector again.
+    /// Returns the components, normalised if the metric is cosine.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The whole numbers from -127 to 127 that stand for the components, the same on every machine.
+    /// Returns the codes of the components, from -127 to 127, the same on every machine.
     pub fn codes(&self) -> impl Iterator<Item = i8> {
         let bytes = self.codes.iter().flat_map(|line| line.0);
         bytes.take(self.values.len()).map(|byte| (byte ^ OFFSET).cast_signed())
     }
 }
 
-/// Lines of the codes of a vector.
+/// Returns how many lines the codes of a vector take.
 pub(crate) fn lines_for(dimensions: usize) -> usize {
     dimensions.div_ceil(LINE)
 }
 
-/// The codes of `values`, and how good they are.
+/// Computes the codes of `values` and their measures.
 pub(crate) fn quantise(values: &[f32]) -> (Box<[Line]>, Measures) {
     let mut codes = vec![ZERO_LINE; lines_for(values.len())].into_boxed_slice();
     let mut differences = vec![0.0f32; values.len()];

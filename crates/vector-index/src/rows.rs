@@ -1,11 +1,12 @@
-//! Vectors side by side: codes in one aligned block, originals in another, and what is known of each.
+//! Vectors side by side: their codes in one aligned array, their originals in another, and measures
+//! of each.
 
 use crate::config::Metric;
 use crate::kernel::{self, Line, Signed, prefetch};
 use crate::pages;
 use crate::prepared::{Measures, PreparedVector, lines_for};
 
-/// Vectors of one index, numbered from zero. Immutable once they are shared.
+/// Vectors of one index, numbered from zero. They don't change once they are shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
     pub(crate) dimensions: usize,
@@ -17,7 +18,7 @@ pub(crate) struct Rows {
     errors: Vec<f32>,
     norms: Vec<f64>,
     ids: Vec<u64>,
-    places: Vec<u64>,
+    row_ids: Vec<u64>,
 }
 
 impl Rows {
@@ -32,28 +33,28 @@ impl Rows {
             errors: Vec::with_capacity(count),
             norms: Vec::with_capacity(count),
             ids: Vec::with_capacity(count),
-            places: Vec::with_capacity(count),
+            row_ids: Vec::with_capacity(count),
         }
     }
 
-    pub(crate) fn push(&mut self, id: u64, place: u64, codes: &[Line], values: &[f32], measures: Measures) {
+    pub(crate) fn push(&mut self, id: u64, row_id: u64, codes: &[Line], values: &[f32], measures: Measures) {
         self.codes.extend_from_slice(codes);
         self.values.extend_from_slice(values);
         self.scales.push(measures.scale);
         self.errors.push(measures.error);
         self.norms.push(measures.norm);
         self.ids.push(id);
-        self.places.push(place);
+        self.row_ids.push(row_id);
     }
 
-    pub(crate) fn push_vector(&mut self, id: u64, place: u64, vector: &PreparedVector) {
-        self.push(id, place, &vector.codes, &vector.values, vector.measures);
+    pub(crate) fn push_vector(&mut self, id: u64, row_id: u64, vector: &PreparedVector) {
+        self.push(id, row_id, &vector.codes, &vector.values, vector.measures);
     }
 
-    /// Takes over a row of other rows.
+    /// Appends a copy of a row of other rows.
     pub(crate) fn push_from(&mut self, other: &Self, row: usize) {
         let measures = other.measures(row);
-        self.push(other.ids[row], other.places[row], other.codes(row), other.values(row), measures);
+        self.push(other.ids[row], other.row_ids[row], other.codes(row), other.values(row), measures);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,19 +65,19 @@ impl Rows {
         self.ids[row]
     }
 
-    pub(crate) fn place(&self, row: usize) -> u64 {
-        self.places[row]
+    pub(crate) fn row_id(&self, row: usize) -> u64 {
+        self.row_ids[row]
     }
 
-    pub(crate) fn places(&self) -> &[u64] {
-        &self.places
+    pub(crate) fn row_ids(&self) -> &[u64] {
+        &self.row_ids
     }
 
     pub(crate) fn codes(&self, row: usize) -> &[Line] {
         &self.codes[row * self.lines..][..self.lines]
     }
 
-    /// The codes of all rows, one behind the other.
+    /// Returns the codes of all rows, one after the other.
     pub(crate) fn all_codes(&self) -> &[Line] {
         &self.codes
     }
@@ -97,14 +98,14 @@ impl Rows {
         &self.norms
     }
 
-    /// The least and the most that the score of a row can be, from the product of its codes.
+    /// Returns a lower and an upper bound of a row's score, from the product of its codes.
     pub(crate) fn bounds(&self, query: &Query, row: usize, dot: i32) -> (f64, f64) {
         let (middle, doubt) =
             query.middle_and_doubt(dot, self.scales[row], self.errors[row], self.norms[row]);
         (middle - doubt, middle + doubt)
     }
 
-    /// The most that the scores of a run of rows can be.
+    /// Computes upper bounds of the scores of a run of rows.
     pub(crate) fn upper_bounds(&self, query: &Query, first: usize, dots: &[i32], out: &mut [f64]) {
         let scales = &self.scales[first..][..dots.len()];
         let errors = &self.errors[first..][..dots.len()];
@@ -117,19 +118,19 @@ impl Rows {
         }
     }
 
-    /// The exact score of a row.
+    /// Returns the exact score of a row.
     pub(crate) fn score(&self, query: &Query, row: usize) -> f64 {
         exact_score(query.metric, &query.values, self.values(row))
     }
 
-    /// Asks for the originals of a row ahead of their use.
+    /// Prefetches the originals of a row.
     pub(crate) fn prefetch_values(&self, row: usize) {
         for line in (0..self.dimensions).step_by(16) {
             prefetch(&self.values, row * self.dimensions + line);
         }
     }
 
-    /// Asks for the beginning of a row's codes; the processor finds the rest by itself.
+    /// Prefetches the beginning of a row's codes; the processor's own prefetcher does the rest.
     #[inline]
     pub(crate) fn prefetch_codes(&self, row: usize) {
         for line in 0..self.lines.min(12) {
@@ -137,11 +138,12 @@ impl Rows {
         }
     }
 
+    /// Returns the bytes of its arrays.
     pub(crate) fn bytes(&self) -> usize {
         self.codes.capacity() * size_of::<Line>()
             + self.values.capacity() * size_of::<f32>()
             + (self.scales.capacity() + self.errors.capacity()) * size_of::<f32>()
-            + (self.norms.capacity() + self.ids.capacity() + self.places.capacity()) * size_of::<u64>()
+            + (self.norms.capacity() + self.ids.capacity() + self.row_ids.capacity()) * size_of::<u64>()
     }
 
     /// Plants a defect for a test of `verify`.
@@ -151,7 +153,7 @@ impl Rows {
     }
 }
 
-/// The score of two prepared vectors: better is higher.
+/// Returns the score of two prepared vectors: higher is better.
 pub(crate) fn exact_score(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     match metric {
         Metric::Cosine | Metric::Dot => kernel::dot(a, b),
@@ -159,7 +161,7 @@ pub(crate) fn exact_score(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// A vector that is searched for.
+/// A vector to search for.
 pub(crate) struct Query {
     pub(crate) metric: Metric,
     pub(crate) values: Box<[f32]>,
@@ -191,9 +193,10 @@ impl Query {
         }
     }
 
-    /// What the score is by the codes, and how far off that can be.
+    /// Returns the score by the codes, and the most that the exact score differs from it.
     ///
-    /// The slack of 1e-9 is for the rounding of these few operations and of the exact score, 1e-12 of the same sizes.
+    /// The slack of 1e-9 is for the rounding of these few operations and of the exact score, 1e-12
+    /// of the same sizes.
     #[inline]
     fn middle_and_doubt(&self, dot: i32, scale: f32, error: f32, norm: f64) -> (f64, f64) {
         let product = f64::from(dot) * (f64::from(scale) * self.scale);

@@ -1,8 +1,10 @@
-//! The exact search: every row's code, and the originals of those rows that could still be among the best.
+//! The exact search: every row's code, and the originals of those rows that could still be among
+//! the best.
 //!
-//! The codes bound each score from below and above. The k-th best lower bound seen so far is a floor: a row whose
-//! upper bound is under it can't be among the best k. What remains is scored exactly, highest upper bound first, until
-//! the k-th best exact score is above all upper bounds that are left. So the answer is that of a scan of the originals.
+//! The codes bound each score from below and above. The k-th best lower bound seen so far is a
+//! floor: a row whose upper bound is under it can't be among the best k. What remains is scored
+//! exactly, highest upper bound first, until the k-th best exact score is above all upper bounds
+//! that are left. So the answer is that of a scan of the originals.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -11,12 +13,13 @@ use crate::dead::DeadRows;
 use crate::kernel;
 use crate::rows::{Query, Rows};
 
-/// One vector that was found.
+/// A vector that a search found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
-    /// What it was inserted as.
+    /// The id that it was inserted under.
     pub id: u64,
-    /// How like the query it is, higher is better: the cosine, the dot product, or minus the squared distance.
+    /// Its similarity to the query, higher is better: the cosine, the dot product, or minus the
+    /// squared distance.
     pub score: f64,
 }
 
@@ -92,8 +95,8 @@ pub(crate) struct Scan<'a> {
     candidates: Vec<Candidate<'a>>,
     /// Candidates are thinned when there are this many.
     thin_at: usize,
-    /// Hits carry places instead of ids.
-    places: bool,
+    /// Hits carry row ids instead of ids.
+    row_ids: bool,
 }
 
 /// Rows whose codes are multiplied in one go.
@@ -109,13 +112,13 @@ impl<'a> Scan<'a> {
             lower: Highest::new(k),
             candidates: Vec::new(),
             thin_at: 4 * k + 1024,
-            places: false,
+            row_ids: false,
         }
     }
 
-    /// A scan whose hits carry the places of the rows, which never repeat.
-    pub(crate) fn of_places(query: &'a Query, k: usize) -> Self {
-        Self { places: true, ..Self::new(query, k, None) }
+    /// Creates a scan whose hits carry row ids, which don't repeat.
+    pub(crate) fn of_row_ids(query: &'a Query, k: usize) -> Self {
+        Self { row_ids: true, ..Self::new(query, k, None) }
     }
 
     /// Searches all rows, the first of which has the number `first` in `dead`.
@@ -178,7 +181,7 @@ impl<'a> Scan<'a> {
             let score = candidate.rows.score(self.query, candidate.row);
             best.show(score);
             let Candidate { rows, row, .. } = candidate;
-            hits.push(Hit { id: if self.places { rows.place(*row) } else { rows.id(*row) }, score });
+            hits.push(Hit { id: if self.row_ids { rows.row_id(*row) } else { rows.id(*row) }, score });
         }
         hits.sort_unstable_by(by_rank);
         hits.truncate(self.k);

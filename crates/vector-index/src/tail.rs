@@ -1,8 +1,8 @@
-//! The fresh end of an index: found by every search from the moment it is inserted.
+//! The tail of the vector index: vectors in the order of insertion, scanned by every search.
 //!
-//! The newest vectors hang on a list that is shared as it is; every 32 of them are packed into a block, so that a
-//! scan reads them in sequence. Inserting costs the same whether or not a snapshot is held, and a snapshot is two
-//! pointers.
+//! The newest vectors are in a linked list that clones share; every 32 of them are packed into a
+//! block, so that a scan reads them in sequence. Inserting costs the same with and without
+//! snapshots, and a snapshot is two pointers.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::rows::Rows;
 /// Vectors of a packed block.
 pub(crate) const BLOCK: usize = 32;
 
-/// A vector that is not packed yet, in a block of its own, and the ones before it.
+/// A vector that is not packed yet, in rows of its own, and the ones before it.
 #[derive(Debug)]
 struct Open {
     row: Arc<Rows>,
     before: Option<Arc<Open>>,
 }
 
-/// Vectors with consecutive places, from `base` on.
+/// Vectors with consecutive row ids, from `base` on.
 #[derive(Clone, Debug)]
 pub(crate) struct Tail {
     dimensions: usize,
@@ -43,12 +43,12 @@ impl Tail {
         }
     }
 
-    /// The place of the first vector.
+    /// Returns the row id of the first vector.
     pub(crate) fn base(&self) -> u64 {
         self.base
     }
 
-    /// The place that the next vector will have.
+    /// Returns the row id that the next vector gets.
     pub(crate) fn end(&self) -> u64 {
         self.base + self.len() as u64
     }
@@ -57,9 +57,14 @@ impl Tail {
         self.blocks.len() * BLOCK + self.open_count
     }
 
-    /// Vectors in packed blocks, which can be sealed.
+    /// Returns how many vectors are in packed blocks, which can be sealed.
     pub(crate) fn packed(&self) -> usize {
         self.blocks.len() * BLOCK
+    }
+
+    /// Returns the bytes of the packed blocks.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.blocks.iter().map(|rows| rows.bytes()).sum()
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -67,15 +72,15 @@ impl Tail {
     }
 
     pub(crate) fn push(&mut self, id: u64, vector: &PreparedVector) -> u64 {
-        let place = self.end();
+        let row_id = self.end();
         let mut row = Rows::with_capacity(self.dimensions, 1);
-        row.push_vector(id, place, vector);
+        row.push_vector(id, row_id, vector);
         self.open = Some(Arc::new(Open { row: Arc::new(row), before: self.open.take() }));
         self.open_count += 1;
         if self.open_count == BLOCK {
             self.pack();
         }
-        place
+        row_id
     }
 
     fn pack(&mut self) {
@@ -88,7 +93,7 @@ impl Tail {
         self.open_count = 0;
     }
 
-    /// The rows on the list with their numbers, the newest first.
+    /// Returns the rows of the list with their numbers, the newest first.
     fn open_rows(&self) -> Vec<(usize, &Arc<Rows>)> {
         let mut rows = Vec::with_capacity(self.open_count);
         let mut next = self.open.as_deref();
@@ -101,7 +106,7 @@ impl Tail {
         rows
     }
 
-    /// Everything in blocks, with the number in the tail of each one's first row.
+    /// Returns all rows in blocks, each block with the number in the tail of its first row.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, &Arc<Rows>)> {
         let packed = self.blocks.iter().enumerate().map(|(number, block)| (number * BLOCK, block));
         packed.chain(self.open_rows())
@@ -111,13 +116,13 @@ impl Tail {
         &self.blocks
     }
 
-    /// The number in the tail of the row at this place, if it is here.
-    pub(crate) fn row_at(&self, place: u64) -> Option<usize> {
-        let row = usize::try_from(place.checked_sub(self.base)?).ok()?;
+    /// Returns the number in the tail of the row with this id, if it is here.
+    pub(crate) fn row_at(&self, row_id: u64) -> Option<usize> {
+        let row = usize::try_from(row_id.checked_sub(self.base)?).ok()?;
         (row < self.len()).then_some(row)
     }
 
-    /// The block that holds a row of the tail, and its number there.
+    /// Returns the block that holds a row of the tail, and the row's number there.
     pub(crate) fn find(&self, row: usize) -> (&Rows, usize) {
         if let Some(block) = self.blocks.get(row / BLOCK) {
             return (block, row % BLOCK);
@@ -141,6 +146,7 @@ impl Tail {
         self.dead = dead;
     }
 
+    /// Returns the bytes of its rows and of what it keeps of removed ones.
     pub(crate) fn bytes(&self) -> usize {
         self.parts().map(|(_, rows)| rows.bytes()).sum::<usize>() + self.dead.bytes()
     }
@@ -165,7 +171,7 @@ mod tests {
             assert_eq!(snapshot.len(), at + 1);
             for row in 0..=at {
                 let (rows, number) = snapshot.find(row);
-                assert_eq!((rows.id(number), rows.place(number)), (row as u64 * 2, row as u64 + 100));
+                assert_eq!((rows.id(number), rows.row_id(number)), (row as u64 * 2, row as u64 + 100));
             }
             let counted: usize = snapshot.parts().map(|(_, rows)| rows.len()).sum();
             assert_eq!(counted, at + 1);

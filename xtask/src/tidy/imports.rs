@@ -6,7 +6,7 @@
 //! | `may-use-optional = ["steadfast-b"]` | those that it may use behind a feature only |
 //! | `may-use = "everything"` | any package, as a user would; nothing uses this one in turn |
 //! | `dependencies = "none"` | no package at all, not even somebody else's; nothing uses this one in turn |
-//! | `used-by = "tests"` | every package may use this one, among its development dependencies only |
+//! | `used-by = "tests"` | every package may use this one, among its development dependencies only; one that may use everything also among the others |
 
 use super::{Finding, Package, Tree};
 use crate::manifest::{Dependency, Manifest};
@@ -83,7 +83,8 @@ fn refusal(
     // A package names itself among its development dependencies to have a feature on in its own tests.
     let used = used.filter(|_| name != package)?;
     if used.get(&[&METADATA[..], &["used-by"]].concat()).is_some_and(|(by, _)| by == "tests") {
-        return (!dependency.dev).then(|| format!("{name} is for tests: only a development dependency"));
+        let is_free = dependency.dev || *may_use == MayUse::Everything;
+        return (!is_free).then(|| format!("{name} is for tests: only a development dependency"));
     }
     if !matches!(self::may_use(used), Ok(MayUse::Only(..)) | Err(_)) {
         return Some(format!("{package} must not use {name}: nothing does"));
@@ -168,6 +169,8 @@ mod tests {
             let found = found(METADATA_OF_A, &format!("[{table}]\nsteadfast-kit.workspace = true\n"));
             assert!(found.len() == 1 && found[0].contains("only a development dependency"), "{found:?}");
         }
+        let everything = "[package.metadata.steadfast]\nmay-use = \"everything\"\n";
+        assert_eq!(found(everything, "[dependencies]\nsteadfast-kit.workspace = true\n"), [""; 0]);
     }
 
     #[test]

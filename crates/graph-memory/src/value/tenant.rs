@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use steadfast_memory_api::{Content, Id, Record, Seq, TenantStats, Version};
-use steadfast_text_index::{Analyzer, Backlog, Document, Language, Place, TextIndex};
+use steadfast_text_index::{Analyzer, Backlog, Document, Language, RowId, TextIndex};
 use steadfast_vector_index::{
-    Config as VectorConfig, DIMENSIONS_MAX, Metric, Place as VectorPlace, Report as VectorReport, VectorIndex,
+    Backlog as VectorBacklog, Config as VectorConfig, DIMENSIONS_MAX, Metric, Report as VectorReport,
+    RowId as VectorRowId, VectorIndex,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -19,10 +20,10 @@ use crate::verified::{Defect, Verified};
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) record: Arc<Record>,
-    /// Where it stands in the text index.
-    pub(crate) place: Place,
-    /// Where its vector stands in the vector index, if it has one.
-    pub(crate) vector_place: Option<VectorPlace>,
+    /// Its row in the text index.
+    pub(crate) place: RowId,
+    /// The row of its vector in the vector index, if it has one.
+    pub(crate) vector_place: Option<VectorRowId>,
 }
 
 /// What the text index keeps of a text, if it was made already, with the analyzer that made it. The caller's thread makes it, by the analyzer that the
@@ -35,10 +36,10 @@ pub(crate) fn index_document(content: &Content, analyzer: Analyzer) -> Document 
 }
 
 /// The largest backlog of sealing before commits wait for it: full chunks of the tail, which each query scans.
-const BACKLOG_MAX: Backlog = Backlog { documents: 16 << 10, words: 1 << 20 };
+const BACKLOG_MAX: Backlog = Backlog { rows: 16 << 10, bytes: 8 << 20 };
 
 /// The same for vectors; a scan of so many takes about as long as that of the text.
-const VECTOR_BACKLOG_MAX: usize = 16 << 10;
+const VECTOR_BACKLOG_ROWS_MAX: usize = 16 << 10;
 
 /// Work on an index for another thread.
 pub(crate) enum IndexBuild {
@@ -88,9 +89,6 @@ pub(crate) struct TenantValue {
     text: TextIndex,
     /// There from the first vector on.
     vectors: Option<VectorIndex>,
-    /// Whether its tail is being sealed, and whether segments of it are being merged.
-    vectors_sealing: bool,
-    vectors_merging: bool,
     /// The hash of the remembered requests, which readers have no use for.
     pub(crate) requests_hash: u64,
 }
@@ -105,8 +103,6 @@ impl TenantValue {
             slugs_live: 0,
             text: TextIndex::default(),
             vectors: None,
-            vectors_sealing: false,
-            vectors_merging: false,
             requests_hash: 0,
         }
     }
@@ -123,7 +119,7 @@ impl TenantValue {
     ///
     /// # Errors
     /// Why it can't be: told by its dimensions and by whether all of its components are 0, and so everywhere the same.
-    pub(crate) fn index_vector(&mut self, id: Id, vector: NewVector<'_>) -> Result<VectorPlace, Refusal> {
+    pub(crate) fn index_vector(&mut self, id: Id, vector: NewVector<'_>) -> Result<VectorRowId, Refusal> {
         self.check_vector(vector)?;
         if self.vectors.is_none() {
             let config = VectorConfig::new(vector.values.len(), vector.metric);
@@ -153,7 +149,7 @@ impl TenantValue {
     }
 
     /// Takes a vector out of the index.
-    pub(crate) fn unindex_vector(&mut self, place: Option<VectorPlace>) {
+    pub(crate) fn unindex_vector(&mut self, place: Option<VectorRowId>) {
         if let (Some(place), Some(index)) = (place, &mut self.vectors) {
             let removed = index.remove(place);
             debug_assert!(removed, "a vector that is there is in the index");
@@ -213,7 +209,7 @@ impl TenantValue {
     pub(crate) fn stats(&self) -> TenantStats {
         let created = self.entries.len() as u64;
         let mut stats =
-            TenantStats::new(self.text.documents(), created, self.slugs_live, self.text.length(), self.seq);
+            TenantStats::new(self.len() as u64, created, self.slugs_live, self.text.total_tokens(), self.seq);
         stats.vectors = self.vectors.as_ref().map_or(0, |index| index.len() as u64);
         stats
     }
@@ -221,9 +217,9 @@ impl TenantValue {
     /// Walks over the indexes and holds them against the records.
     pub(crate) fn verify(&self) -> Result<Verified, Defect> {
         let text = self.text.verify().map_err(|defect| Defect::in_index("text", &defect))?;
-        let records = self.live().count() as u64;
-        if records != text.documents {
-            let detail = format!("{} documents for {records} memories", text.documents);
+        let records = self.live().count();
+        if records != text.live {
+            let detail = format!("{} documents for {records} memories", text.live);
             return Err(Defect { index: "text", detail });
         }
         let vectors = match &self.vectors {
@@ -236,7 +232,7 @@ impl TenantValue {
             return Err(Defect { index: "vector", detail });
         }
         Ok(Verified {
-            memories: records,
+            memories: records as u64,
             text_segments: text.segments,
             vectors: vectors.live as u64,
             vector_segments: vectors.segments,
@@ -246,7 +242,7 @@ impl TenantValue {
 
     /// How many memories there are.
     pub(crate) fn len(&self) -> usize {
-        self.text.documents() as usize
+        self.text.len()
     }
 
     /// The id that the next memory gets.
@@ -268,12 +264,12 @@ impl TenantValue {
     }
 
     /// Puts a document into the text index.
-    pub(crate) fn index_text(&mut self, id: Id, document: &Document) -> Place {
+    pub(crate) fn index_text(&mut self, id: Id, document: &Document) -> RowId {
         self.text.insert(id.get(), document)
     }
 
     /// Takes a memory out of the text index.
-    pub(crate) fn unindex_text(&mut self, place: Place, content: &Content) {
+    pub(crate) fn unindex_text(&mut self, place: RowId, content: &Content) {
         let analyzer = self.analyzer;
         let removed = self.text.remove_with(place, || index_document(content, analyzer));
         debug_assert!(removed, "a memory that is there is in the index");
@@ -284,43 +280,26 @@ impl TenantValue {
         if let Some(build) = self.text.plan() {
             return Some(IndexBuild::Text(build));
         }
-        let vectors = self.vectors.as_ref()?;
-        if !self.vectors_sealing
-            && let Some(build) = vectors.plan_seal()
-        {
-            self.vectors_sealing = true;
-            return Some(IndexBuild::Vectors(build));
-        }
-        if !self.vectors_merging
-            && let Some(build) = vectors.plan_merge()
-        {
-            self.vectors_merging = true;
-            return Some(IndexBuild::Vectors(build));
-        }
-        None
+        self.vectors.as_mut()?.plan().map(IndexBuild::Vectors)
     }
 
     /// Puts in place what was built.
     pub(crate) fn install_index(&mut self, built: IndexBuilt) {
         let installed = match (built, &mut self.vectors) {
-            (IndexBuilt::Text(built), _) => self.text.install(built),
-            (IndexBuilt::Vectors(built), Some(index)) => {
-                *(if built.is_merge() { &mut self.vectors_merging } else { &mut self.vectors_sealing }) =
-                    false;
-                // Stale only if what it was built from is gone; then something else is planned.
-                let _stale = index.install(built);
-                true
-            }
+            (IndexBuilt::Text(built), _) => self.text.install(built).is_ok(),
+            (IndexBuilt::Vectors(built), Some(index)) => index.install(built).is_ok(),
             (IndexBuilt::Vectors(_), None) => false,
         };
-        debug_assert!(installed, "it was planned by this value's line");
+        debug_assert!(installed, "this value planned it, not a clone");
     }
 
     /// Whether queries would become slow if more were written before the builds in progress are done.
     pub(crate) fn index_is_backlogged(&self) -> bool {
-        let Backlog { documents, words } = self.text.backlog();
-        let vectors = self.vectors.as_ref().map_or(0, VectorIndex::backlog);
-        documents > BACKLOG_MAX.documents || words > BACKLOG_MAX.words || vectors > VECTOR_BACKLOG_MAX
+        let text = self.text.backlog();
+        let vectors = self.vectors.as_ref().map_or(VectorBacklog::default(), VectorIndex::backlog);
+        text.rows > BACKLOG_MAX.rows
+            || text.bytes > BACKLOG_MAX.bytes
+            || vectors.rows > VECTOR_BACKLOG_ROWS_MAX
     }
 
     /// Replaces a memory that is there by another version of it.

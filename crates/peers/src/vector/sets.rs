@@ -1,5 +1,7 @@
 //! The vectors: made from a seed, the same on every run.
 
+use steadfast_testkit::TestRng;
+
 /// Vectors of length one, and queries of the same kind that are not among them.
 pub(super) struct Set {
     pub(super) dimensions: usize,
@@ -35,17 +37,17 @@ pub(super) fn by_name(name: &str) -> Result<Set, String> {
 
 /// Clustered vectors, or unstructured ones when there are no clusters.
 fn make(count: usize, dimensions: usize, clusters: usize) -> Set {
-    let mut random = Random(1);
-    let centres: Vec<f64> = (0..clusters * dimensions).map(|_| random.normal()).collect();
+    let mut rng = TestRng::new(1);
+    let centres: Vec<f64> = (0..clusters * dimensions).map(|_| normal(&mut rng)).collect();
     let mut draw = |count: usize| {
         let mut all = Vec::with_capacity(count * dimensions);
         for _ in 0..count {
             let vector: Vec<f64> = if clusters == 0 {
-                (0..dimensions).map(|_| random.normal()).collect()
+                (0..dimensions).map(|_| normal(&mut rng)).collect()
             } else {
-                let cluster = (random.next() % clusters as u64) as usize;
+                let cluster = rng.index(clusters);
                 let centre = &centres[cluster * dimensions..][..dimensions];
-                centre.iter().map(|centre| centre + SPREAD * random.normal()).collect()
+                centre.iter().map(|centre| centre + SPREAD * normal(&mut rng)).collect()
             };
             let norm = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
             all.extend(vector.iter().map(|value| (value / norm) as f32));
@@ -56,24 +58,12 @@ fn make(count: usize, dimensions: usize, clusters: usize) -> Set {
     Set { dimensions, vectors, queries: draw(QUERIES) }
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// A number between 0 and 1, exclusive.
+fn unit(rng: &mut TestRng) -> f64 {
+    ((rng.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-    }
-
-    /// Box and Muller.
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
-    }
+/// A normal number, by Box and Muller.
+fn normal(rng: &mut TestRng) -> f64 {
+    (-2.0 * unit(rng).ln()).sqrt() * (std::f64::consts::TAU * unit(rng)).cos()
 }

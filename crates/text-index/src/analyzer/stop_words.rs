@@ -1,5 +1,6 @@
-//! Words that carry grammar and no matter, by language. In order of their bytes, each as it stands in a token: lower case, composed, `'` for
-//! any apostrophe. Negations, modal verbs and the like are among them; numerals and nouns are not.
+//! Words that carry grammar and no matter, by language. In order of their bytes, each as it stands
+//! in a token: lower case, composed, `'` for any apostrophe. Negations, modal verbs and the like
+//! are among them; numerals and nouns are not.
 
 use super::Language;
 

@@ -1,8 +1,9 @@
-//! The life of an index: snapshots, places, what is planned, installed, refused and dropped.
+//! The life of an index: snapshots, row ids, what is sealed and merged when. Who may install which
+//! build is in `tests/it/clones.rs`.
 
 use super::*;
-use crate::build::{MERGED_MIN, SEALED_CHUNKS};
-use crate::{Defect, Matched, Query, document_terms, query_keys};
+use crate::maintain::{MERGED_MIN, SEALED_CHUNKS, Sources};
+use crate::{Build, Built, Defect, Matched, Query, document_terms, query_keys};
 
 fn filled(chunk: usize, documents: u64) -> TextIndex {
     let mut index = TextIndex::with_chunk_documents_max(chunk);
@@ -23,8 +24,8 @@ fn ids(index: &TextIndex, text: &str) -> Vec<u64> {
 fn build_all(index: &mut TextIndex) -> usize {
     let mut read = 0;
     while let Some(build) = index.plan() {
-        read += build.documents();
-        assert!(index.install(build.run()));
+        read += build.rows();
+        index.install(build.run()).unwrap();
     }
     read
 }
@@ -35,8 +36,8 @@ fn an_older_clone_keeps_its_documents_and_its_scores() {
     let old = index.clone();
     let keys = query_keys("common word7");
     let before = old.search(&Query::any(&keys).counted(), 5, None);
-    for place in 0..1990 {
-        assert!(index.remove(Place::new(place), &document_terms(&format!("common word{place}"))));
+    for row in 0..1990 {
+        assert!(index.remove(RowId::new(row), &document_terms(&format!("common word{row}"))));
     }
     for id in 2000..2500 {
         index.insert(id, &document_terms("common"));
@@ -45,11 +46,12 @@ fn an_older_clone_keeps_its_documents_and_its_scores() {
     assert_eq!(old.search(&Query::any(&keys).counted(), 5, None), before);
     assert_eq!(before.matched, Matched::Exactly(2000));
     assert_eq!(ids(&index, "common"), (1990..2500).collect::<Vec<_>>());
-    assert_eq!(index.documents(), 510);
-    assert_eq!(index.verify().map(|report| report.documents), Ok(510));
+    assert_eq!(index.len(), 510);
+    assert_eq!(index.verify().map(|report| report.live), Ok(510));
 }
 
-/// A chunk for such a document is too large to be linked, and is found in by looking at each document.
+/// A chunk for such a document is too large to be linked, and is found in by looking at each
+/// document.
 #[test]
 fn a_document_of_more_terms_than_a_chunk_can_link_is_found_beside_small_ones() {
     let mut index = filled(1024, 20);
@@ -86,36 +88,36 @@ fn two_clones_that_both_insert_part() {
 }
 
 #[test]
-fn a_place_without_a_live_document_is_refused() {
+fn a_row_without_a_live_document_is_refused() {
     let mut index = filled(16, 100);
     let document = document_terms("common");
-    assert!(!TextIndex::default().remove(Place::new(0), &document));
+    assert!(!TextIndex::default().remove(RowId::new(0), &document));
     for sealed in [false, true] {
         if sealed {
             build_all(&mut index);
         }
-        for place in [100, 101, u64::MAX] {
-            assert!(!index.remove(Place::new(place), &document), "{place}");
+        for row in [100, 101, u64::MAX] {
+            assert!(!index.remove(RowId::new(row), &document), "{row}");
         }
-        let place = u64::from(sealed);
-        let document = document_terms(&format!("common word{place}"));
-        assert!(index.remove(Place::new(place), &document));
-        assert!(!index.remove(Place::new(place), &document));
+        let row = u64::from(sealed);
+        let document = document_terms(&format!("common word{row}"));
+        assert!(index.remove(RowId::new(row), &document));
+        assert!(!index.remove(RowId::new(row), &document));
     }
-    assert_eq!(index.documents(), 98);
+    assert_eq!(index.len(), 98);
     assert!(index.verify().is_ok());
 }
 
 #[test]
-fn a_full_chunk_whose_last_document_died_gives_its_room_back() {
+fn a_full_chunk_whose_last_document_died_gives_its_memory_back() {
     let mut index = filled(16, 160);
-    let (full, backlog) = (index.memory_bytes(), index.backlog());
-    assert!(backlog.documents >= 128);
-    for place in 0..140 {
-        index.remove(Place::new(place), &document_terms(&format!("common word{place}")));
+    let (full, backlog) = (index.bytes(), index.backlog());
+    assert!(backlog.rows >= 128);
+    for row in 0..140 {
+        index.remove(RowId::new(row), &document_terms(&format!("common word{row}")));
     }
-    assert_eq!(index.backlog().documents, backlog.documents - 128);
-    assert!(index.memory_bytes() * 2 < full);
+    assert_eq!(index.backlog().rows, backlog.rows - 128);
+    assert!(index.bytes() * 2 < full);
     assert_eq!(ids(&index, "common"), (140..160).collect::<Vec<_>>());
 }
 
@@ -124,8 +126,8 @@ fn a_segment_whose_last_document_died_is_dropped() {
     let mut index = filled(16, 160);
     build_all(&mut index);
     let sealed = 160 - index.chunk_documents(0) as u64;
-    for place in 0..sealed {
-        index.remove(Place::new(place), &document_terms(&format!("common word{place}")));
+    for row in 0..sealed {
+        index.remove(RowId::new(row), &document_terms(&format!("common word{row}")));
     }
     assert!(index.segments().is_empty());
     assert_eq!(ids(&index, "common"), (sealed..160).collect::<Vec<_>>());
@@ -137,66 +139,44 @@ fn nothing_is_sealed_before_some_large_chunks_are_full() {
     let closed = 1008 + SEALED_CHUNKS as u64 * 1024;
     assert!(filled(1024, closed).plan().is_none());
     let build = filled(1024, closed + 1).plan();
-    assert_eq!(build.map(|build| build.documents() as u64), Some(closed));
-}
-
-#[test]
-fn a_build_that_is_dropped_is_planned_again_and_one_in_progress_is_not() {
-    let mut index = filled(16, 100);
-    let first = index.plan().unwrap();
-    assert!(index.plan().is_none());
-    let documents = first.documents();
-    drop(first);
-    let again = index.plan().unwrap();
-    assert_eq!(again.documents(), documents);
-    assert!(index.install(again.run()));
-    assert_eq!(ids(&index, "common").len(), 100);
-}
-
-#[test]
-fn what_another_index_planned_is_refused() {
-    let (mut a, mut b) = (filled(16, 100), filled(16, 100));
-    let (of_a, of_b) = (a.plan().unwrap(), b.plan().unwrap());
-    assert!(!a.install(of_b.run()));
-    assert!(a.install(of_a.run()));
-    assert_eq!(ids(&a, "common").len(), 100);
-    assert!(a.verify().is_ok());
+    assert_eq!(build.map(|build| build.rows() as u64), Some(closed));
 }
 
 #[test]
 fn deaths_while_something_is_built_count() {
     let mut index = filled(16, 1000);
-    let mut place = 0;
+    let mut row = 0;
     let mut kill = |index: &mut TextIndex| {
         for _ in 0..7 {
-            assert!(index.remove(Place::new(place), &document_terms(&format!("common word{place}"))));
-            place += 13;
+            assert!(index.remove(RowId::new(row), &document_terms(&format!("common word{row}"))));
+            row += 13;
         }
     };
     let build = index.plan().unwrap();
     kill(&mut index);
     let built = build.run();
     kill(&mut index);
-    assert!(index.install(built));
+    index.install(built).unwrap();
     for id in 1000..3000 {
         index.insert(id, &document_terms("common"));
         if let Some(build) = index.plan() {
             if id % 100 == 0 {
                 kill(&mut index);
             }
-            assert!(index.install(build.run()));
+            index.install(build.run()).unwrap();
         }
     }
     let report = index.verify().unwrap();
-    assert_eq!(report.documents, index.documents());
-    assert_eq!(ids(&index, "common").len() as u64, index.documents());
+    assert_eq!(report.live, index.len());
+    assert_eq!(ids(&index, "common").len(), index.len());
 }
 
-/// However it grows, a document is written a logarithmic number of times and a query meets a logarithmic number of segments: each
-/// merge at least doubles the segment that a document is in.
+/// However it grows, a document is written a logarithmic number of times and a query meets a
+/// logarithmic number of segments: each merge at least doubles the segment that a document is in.
 ///
-/// Builds are late, by one chunk up to hundreds, and come one at a time: then large segments stand beside few and beside many small ones.
-/// Symptom of a merge that may take a large segment for the sake of three small ones: each of these costs a copy of the large one.
+/// Builds are late, by one chunk up to hundreds, and come one at a time: then large segments stand
+/// beside few and beside many small ones. Symptom of a merge that may take a large segment for the
+/// sake of three small ones: each of these costs a copy of the large one.
 #[test]
 fn merging_is_bounded() {
     let chunk = 16;
@@ -211,17 +191,17 @@ fn merging_is_bounded() {
                 continue;
             }
             while let Some(build) = index.plan() {
-                if let Inputs::Segments(views) = &build.inputs {
+                if let Sources::Segments(views) = &build.sources {
                     let largest = views.iter().map(SegmentView::live).max().unwrap_or(0);
                     assert!(
-                        largest * 2 <= build.documents(),
+                        largest * 2 <= build.rows(),
                         "{largest} of {} documents, {late} chunks late",
-                        build.documents()
+                        build.rows()
                     );
                     assert!(views.len() >= MERGED_MIN, "{} segments", views.len());
-                    merged += build.documents();
+                    merged += build.rows();
                 }
-                assert!(index.install(build.run()));
+                index.install(build.run()).unwrap();
             }
             segments = segments.max(index.segments().len());
         }
@@ -230,7 +210,8 @@ fn merging_is_bounded() {
     }
 }
 
-/// A large segment isn't merged for the sake of a few small neighbours, and is as soon as these make up half of the run.
+/// A large segment isn't merged for the sake of a few small neighbours, and is as soon as these
+/// make up half of the run.
 #[test]
 fn a_large_segment_waits_until_its_neighbours_are_as_large() {
     let chunk = 16;
@@ -243,9 +224,9 @@ fn a_large_segment_waits_until_its_neighbours_are_as_large() {
         }
         // Seals what is full, and merges nothing.
         while let Some(build) = index.plan() {
-            match &build.inputs {
-                Inputs::Chunks(_) => assert!(index.install(build.run())),
-                Inputs::Segments(views) => {
+            match &build.sources {
+                Sources::Chunks(_) => index.install(build.run()).unwrap(),
+                Sources::Segments(views) => {
                     let sizes: Vec<usize> = views.iter().map(SegmentView::live).collect();
                     return Some(sizes);
                 }
@@ -264,7 +245,8 @@ fn a_large_segment_waits_until_its_neighbours_are_as_large() {
     assert_eq!(index.segments().len(), MERGED_MIN);
     // One more: they are merged among themselves.
     assert_eq!(grow(&mut index, sealed), Some(vec![sealed; MERGED_MIN]));
-    // What was planned was dropped. Small ones again, the last as large as the large one, and all are merged.
+    // What was planned was dropped. Small ones again, the last as large as the large one, and all
+    // are merged.
     let mut index = TextIndex::with_chunk_documents_max(chunk);
     assert_eq!(grow(&mut index, 2 * MERGED_MIN * sealed), None);
     let large = index.segments()[0].live();
@@ -281,9 +263,9 @@ fn a_tenth_of_the_dead_stays_and_a_fifth_goes() {
     let mut index = filled(1000, 6000);
     build_all(&mut index);
     let sealed = index.segments()[0].segment.documents();
-    let mut kill = |places: std::ops::Range<usize>| {
-        for place in places {
-            index.remove(Place::new(place as u64), &document_terms(&format!("common word{place}")));
+    let mut kill = |rows: std::ops::Range<usize>| {
+        for row in rows {
+            index.remove(RowId::new(row as u64), &document_terms(&format!("common word{row}")));
         }
         build_all(&mut index);
         index.segments()[0].segment.documents()
@@ -294,8 +276,8 @@ fn a_tenth_of_the_dead_stays_and_a_fifth_goes() {
 
 #[test]
 fn a_small_tenant_takes_little() {
-    assert_eq!(TextIndex::default().memory_bytes(), 0);
-    let bytes = filled(1024, 10).memory_bytes();
+    assert_eq!(TextIndex::default().bytes(), 0);
+    let bytes = filled(1024, 10).bytes();
     assert!(bytes <= 4096, "{bytes} bytes");
 }
 
@@ -303,8 +285,8 @@ fn a_small_tenant_takes_little() {
 fn a_document_that_was_not_inserted_there_is_a_defect_that_is_found() {
     let mut index = filled(16, 100);
     build_all(&mut index);
-    assert!(index.remove(Place::new(3), &document_terms("something else")));
-    assert!(matches!(index.verify(), Err(Defect::Deaths { segment: 0, told: _, found: _, key: _ })));
+    assert!(index.remove(RowId::new(3), &document_terms("something else")));
+    assert!(matches!(index.verify(), Err(Defect::Deaths { segment: 0, .. })));
 }
 
 #[test]
@@ -329,7 +311,8 @@ fn extreme_documents_are_documents() {
     assert_eq!(index.ids_with(&[], &[&[]]), []);
 }
 
-/// The writer publishes clones, a builder builds, readers search what was published: every document of a clone is found in it.
+/// The writer publishes clones, a builder builds, readers search what was published: every document
+/// of a clone is found in it.
 #[test]
 fn readers_writer_and_builder_at_once() {
     use std::sync::{Mutex, PoisonError, mpsc};
@@ -346,8 +329,8 @@ fn readers_writer_and_builder_at_once() {
                 loop {
                     let index = load();
                     let found = index.search(&Query::any(&keys).counted(), 3, None);
-                    assert_eq!(found.matched, Matched::Exactly(index.documents()));
-                    if index.documents() == total {
+                    assert_eq!(found.matched, Matched::Exactly(index.len() as u64));
+                    if index.len() as u64 == total {
                         break;
                     }
                 }
@@ -357,7 +340,7 @@ fn readers_writer_and_builder_at_once() {
         for id in 0..total {
             index.insert(id, &document_terms(&format!("common word{}", id % 100)));
             for built in built.try_iter() {
-                assert!(index.install(built));
+                index.install(built).unwrap();
             }
             if let Some(build) = index.plan() {
                 to_builder.send(build).unwrap();

@@ -12,7 +12,8 @@ pub(super) struct Best<'a> {
     heap: BinaryHeap<Reverse<Ranked>>,
     accept: Option<&'a dyn Fn(u64) -> bool>,
     met: u64,
-    /// No score below this can enter: a little below the worst's score, because scores are rounded before they are compared.
+    /// No score below this can enter: a little below the worst's score, because scores are rounded
+    /// before they are compared.
     floor: f64,
 }
 
@@ -62,7 +63,8 @@ impl<'a> Best<'a> {
         self.floor
     }
 
-    /// Whether a document with at most this score could enter, if its id is no lower than what `least_id` tells.
+    /// Whether a document with at most this score could enter, if its id is no lower than what
+    /// `least_id` tells.
     #[inline]
     pub(super) fn could_enter(&self, score: f64, least_id: impl FnOnce() -> u64) -> bool {
         if score < self.floor {

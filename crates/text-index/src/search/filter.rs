@@ -8,7 +8,8 @@ use crate::index::SegmentView;
 use crate::segment::{TagList, TagPostings};
 use crate::tail::Entry;
 
-/// A hint is followed where it leaves at most one in so many documents: else its bitmaps cost more than they save.
+/// A hint is followed where it leaves at most one in so many documents: else its bitmaps cost more
+/// than they save.
 const HINT_SHARE: u64 = 8;
 
 /// Which documents of a segment may be found.

@@ -1,8 +1,9 @@
 //! The best documents of a segment.
 //!
-//! A segment's documents lie in blocks of 256. For each block the bounds of the query's terms are added up, and the blocks are
-//! scored in descending order of that sum until none can hold a better document (Mallia, Suel and Tonellotto, "Faster Learned
-//! Sparse Retrieval with Block-Max Pruning", 2024). Within a block the terms that can't make a document good enough together aren't walked,
+//! A segment's documents lie in blocks of 256. For each block the bounds of the query's terms are
+//! added up, and the blocks are scored in descending order of that sum until none can hold a better
+//! document (Mallia, Suel and Tonellotto, "Faster Learned Sparse Retrieval with Block-Max Pruning",
+//! 2024). Within a block the terms that can't make a document good enough together aren't walked,
 //! only looked up for documents that the others find (MaxScore: Turtle and Flood, 1995).
 
 use super::best::Best;

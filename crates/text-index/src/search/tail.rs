@@ -1,7 +1,7 @@
 //! Searching the tail: every chunk, from its first word to its last.
 //!
-//! How many documents hold a term is part of the score, so the holders are found first and scored after. Of a query with few terms,
-//! a document's counts of all of them are kept in one word.
+//! How many documents hold a term is part of the score, so the holders are found first and scored
+//! after. Of a query with few terms, a document's counts of all of them are kept in one word.
 
 use super::best::Best;
 use super::filter::{is_selective, passes};
@@ -10,7 +10,8 @@ use crate::document::{term_count, term_key};
 use crate::index::{ChunkView, TextIndex};
 use crate::segment::classes::{B, K1, norm, saturation};
 
-/// With more terms than this, a document's counts don't fit a word, so they are found by going over all words once.
+/// With more terms than this, a document's counts don't fit a word, so they are found by going over
+/// all words once.
 const FEW: usize = 8;
 /// Lower counts than this get a bound on the length with which they are good enough.
 const BOUNDED_COUNTS: usize = 8;
@@ -223,7 +224,8 @@ impl<'a> Many<'a> {
     }
 }
 
-/// How long a document with one term may be to be good enough, by its count of the term: a comparison instead of a score.
+/// How long a document with one term may be to be good enough, by its count of the term: a
+/// comparison instead of a score.
 struct Reach {
     weight: f64,
     mean_length: f64,

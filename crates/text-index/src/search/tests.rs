@@ -1,15 +1,17 @@
-//! Any history of an index against a naive BM25 over the documents that are alive: the same hits, to the last bit.
+//! Any history of an index against a naive BM25 over the documents that are alive: the same hits,
+//! to the last bit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use steadfast_testkit::{TestRng, cases};
 
 use super::*;
-use crate::{Build, Document, Place};
+use crate::{Build, Document, RowId};
 
 /// Scores all documents of `live`, term by term, as the module's text says.
 fn naive(
-    live: &BTreeMap<u64, (Place, Document)>,
+    live: &BTreeMap<u64, (RowId, Document)>,
     query: &Query<'_>,
     accept: &dyn Fn(u64) -> bool,
 ) -> Vec<Scored> {
@@ -50,20 +52,10 @@ fn naive(
     hits
 }
 
-/// Numbers that look random and come again with the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    /// Small numbers far more often than large ones.
-    fn skewed(&mut self, below: u64) -> u64 {
-        let first = self.roll(below) + 1;
-        self.roll(first)
-    }
+/// Small numbers far more often than large ones.
+fn skewed(rng: &mut TestRng, below: u64) -> u64 {
+    let first = rng.below(below) + 1;
+    rng.below(first)
 }
 
 /// Keys spread as hashes are, and some that are neighbours.
@@ -71,22 +63,22 @@ fn term(number: u64) -> u64 {
     if number % 7 == 3 { number } else { number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8 }
 }
 
-fn document(dice: &mut Dice, vocabulary: u64, lengths: u64) -> Document {
-    let words = dice.skewed(lengths);
+fn document(rng: &mut TestRng, vocabulary: u64, lengths: u64) -> Document {
+    let words = skewed(rng, lengths);
     let terms = (0..words).map(|_| {
-        let count = if dice.roll(12) == 0 { dice.roll(300) } else { dice.roll(3) };
-        (term(dice.skewed(vocabulary)), count as u32)
+        let count = if rng.below(12) == 0 { rng.below(300) } else { rng.below(3) };
+        (term(skewed(rng, vocabulary)), count as u32)
     });
     let document = Document::new(terms.collect::<Vec<_>>());
-    let tags = dice.roll(4);
-    document.with_tags((0..tags).map(|_| u64::MAX - dice.skewed(5) * 1_000_000_007).collect::<Vec<_>>())
+    let tags = rng.below(4);
+    document.with_tags((0..tags).map(|_| u64::MAX - skewed(rng, 5) * 1_000_000_007).collect::<Vec<_>>())
 }
 
 /// An index, what must be in it, and what is being built.
 #[derive(Default)]
 struct History {
     index: TextIndex,
-    live: BTreeMap<u64, (Place, Document)>,
+    live: BTreeMap<u64, (RowId, Document)>,
     builds: Vec<Build>,
     inserted: u64,
 }
@@ -96,28 +88,28 @@ impl History {
         Self { index: TextIndex::with_chunk_documents_max(chunk), ..Self::default() }
     }
 
-    fn insert(&mut self, dice: &mut Dice, shape: &Shape) {
+    fn insert(&mut self, rng: &mut TestRng, shape: &Shape) {
         let id =
             if shape.scattered { self.inserted.wrapping_mul(0x9E37_79B9_7F4A_7C15) } else { self.inserted };
         self.inserted += 1;
-        let document = document(dice, shape.vocabulary, shape.lengths);
-        let place = self.index.insert(id, &document);
-        self.live.insert(id, (place, document));
+        let document = document(rng, shape.vocabulary, shape.lengths);
+        let row = self.index.insert(id, &document);
+        self.live.insert(id, (row, document));
     }
 
     fn remove(&mut self, nth: usize) {
         let Some(&id) = self.live.keys().nth(nth % self.live.len().max(1)) else { return };
-        let (place, document) = self.live.remove(&id).unwrap();
-        assert!(self.index.remove(place, &document));
-        assert!(!self.index.remove(place, &document), "a document dies once");
+        let (row, document) = self.live.remove(&id).unwrap();
+        assert!(self.index.remove(row, &document));
+        assert!(!self.index.remove(row, &document), "a document dies once");
     }
 
     /// The document changes and keeps its id.
-    fn replace(&mut self, nth: usize, dice: &mut Dice, shape: &Shape) {
+    fn replace(&mut self, nth: usize, rng: &mut TestRng, shape: &Shape) {
         let Some(&id) = self.live.keys().nth(nth % self.live.len().max(1)) else { return };
-        let (place, old) = self.live.remove(&id).unwrap();
-        assert!(self.index.remove(place, &old));
-        let document = document(dice, shape.vocabulary, shape.lengths);
+        let (row, old) = self.live.remove(&id).unwrap();
+        assert!(self.index.remove(row, &old));
+        let document = document(rng, shape.vocabulary, shape.lengths);
         self.live.insert(id, (self.index.insert(id, &document), document));
     }
 
@@ -128,24 +120,39 @@ impl History {
     fn install(&mut self) {
         if !self.builds.is_empty() {
             let built = self.builds.remove(0).run();
-            assert!(self.index.install(built));
+            self.index.install(built).unwrap();
         }
     }
 
-    fn check(&self, dice: &mut Dice, shape: &Shape) -> Result<(), TestCaseError> {
-        prop_assert_eq!(self.index.documents(), self.live.len() as u64);
+    fn build_all(&mut self) {
+        loop {
+            self.plan();
+            if self.builds.is_empty() {
+                break;
+            }
+            self.install();
+        }
+    }
+
+    fn snapshot(&self) -> Self {
+        let (index, live) = (self.index.clone(), self.live.clone());
+        Self { index, live, builds: Vec::new(), inserted: self.inserted }
+    }
+
+    fn check(&self, rng: &mut TestRng, shape: &Shape) -> Result<(), TestCaseError> {
+        prop_assert_eq!(self.index.len(), self.live.len());
         self.index.verify().map_err(|defect| TestCaseError::fail(format!("{defect}")))?;
         for k in [1, 2, 10, 1000] {
-            let terms: Vec<u64> = (0..=dice.skewed(4)).map(|_| term(dice.skewed(shape.vocabulary))).collect();
+            let terms: Vec<u64> = (0..=skewed(rng, 4)).map(|_| term(skewed(rng, shape.vocabulary))).collect();
             let many: Vec<u64> = (0..20).map(term).collect();
             let tag = |number: u64| u64::MAX - number * 1_000_000_007;
-            let all = [tag(dice.roll(4))];
-            let group = [tag(dice.roll(4)), tag(dice.roll(7))];
+            let all = [tag(rng.below(4))];
+            let group = [tag(rng.below(4)), tag(rng.below(7))];
             let groups: [&[u64]; 1] = [&group];
             for mode in [Mode::Any, Mode::All] {
                 for filter in 0..4 {
-                    let terms = if dice.roll(10) == 0 { &many } else { &terms };
-                    let mut query = Query { terms, mode, count: dice.roll(2) == 0, ..Query::default() };
+                    let terms = if rng.below(10) == 0 { &many } else { &terms };
+                    let mut query = Query { terms, mode, count: rng.below(2) == 0, ..Query::default() };
                     if filter & 1 == 1 {
                         query = query.tags_all(&all);
                     }
@@ -155,21 +162,21 @@ impl History {
                     // Ids of one in three, or from one to another.
                     let all_ids: Vec<u64> = self.live.keys().copied().collect();
                     let some_ids: Vec<u64> = all_ids.iter().copied().filter(|id| id % 3 == 0).collect();
-                    if dice.roll(5) == 0 {
+                    if rng.below(5) == 0 {
                         query = query.ids(&some_ids);
                     }
-                    if dice.roll(5) == 0 && !all_ids.is_empty() {
-                        let mut id = || all_ids[dice.roll(all_ids.len() as u64) as usize];
+                    if rng.below(5) == 0 && !all_ids.is_empty() {
+                        let mut id = || *rng.pick(&all_ids);
                         let (a, b) = (id(), id());
                         query = query.id_range(a.min(b), a.max(b));
                     }
                     // Rare tags are followed, frequent ones aren't.
-                    let hint = [tag(dice.roll(5)), tag(dice.roll(9))];
+                    let hint = [tag(rng.below(5)), tag(rng.below(9))];
                     let hints: [&[u64]; 1] = [&hint];
                     let hinted = |id: u64| self.live[&id].1.tags().iter().any(|tag| hint.contains(tag));
                     let odd = |id: u64| id % 3 != 1;
                     let every = |_: u64| true;
-                    let (with, accept): (bool, &dyn Fn(u64) -> bool) = match dice.roll(4) {
+                    let (with, accept): (bool, &dyn Fn(u64) -> bool) = match rng.below(4) {
                         0 => (true, &odd),
                         1 => {
                             query = query.hints(&hints);
@@ -241,6 +248,8 @@ enum Step {
     Install,
     Drop,
     Snapshot,
+    /// A clone goes on; the original keeps its builds in flight.
+    Fork,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -252,47 +261,51 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Step::Install),
         1 => Just(Step::Drop),
         2 => Just(Step::Snapshot),
+        1 => Just(Step::Fork),
     ];
     prop::collection::vec(step, 1..40)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(cases(150)))]
 
     #[test]
     fn any_history_ranks_as_the_naive_formula_does(shape in shape(), steps in steps(), seed in any::<u64>()) {
-        let mut dice = Dice(seed);
+        let mut rng = TestRng::new(seed);
         let mut history = History::new(shape.chunk);
         let mut snapshots = Vec::new();
         for step in steps {
             match step {
-                Step::Insert(count) => (0..count).for_each(|_| history.insert(&mut dice, &shape)),
-                Step::Remove(count) => (0..count).for_each(|_| history.remove(dice.roll(1 << 20) as usize)),
+                Step::Insert(count) => (0..count).for_each(|_| history.insert(&mut rng, &shape)),
+                Step::Remove(count) => (0..count).for_each(|_| history.remove(rng.index(1 << 20))),
                 Step::Replace(count) => (0..count).for_each(|_| {
-                    let nth = dice.roll(1 << 20) as usize;
-                    history.replace(nth, &mut dice, &shape);
+                    let nth = rng.index(1 << 20);
+                    history.replace(nth, &mut rng, &shape);
                 }),
                 Step::Plan => history.plan(),
                 Step::Install => history.install(),
                 Step::Drop => drop(history.builds.pop()),
-                Step::Snapshot => {
-                    let (index, live) = (history.index.clone(), history.live.clone());
-                    snapshots.push(History { index, live, builds: Vec::new(), inserted: 0 });
+                Step::Snapshot => snapshots.push(history.snapshot()),
+                Step::Fork => {
+                    let fork = history.snapshot();
+                    snapshots.push(std::mem::replace(&mut history, fork));
                 }
             }
         }
-        history.check(&mut dice, &shape)?;
-        // Until nothing is left to build.
-        loop {
-            history.plan();
-            if history.builds.is_empty() {
-                break;
+        snapshots.truncate(3);
+        for snapshot in &mut snapshots {
+            for build in std::mem::take(&mut snapshot.builds) {
+                let foreign = history.index.install(build.run()).unwrap_err();
+                snapshot.index.install(foreign.into_built()).unwrap();
             }
-            history.install();
         }
-        history.check(&mut dice, &shape)?;
-        for snapshot in snapshots.iter().take(3) {
-            snapshot.check(&mut dice, &shape)?;
+        history.check(&mut rng, &shape)?;
+        history.build_all();
+        history.check(&mut rng, &shape)?;
+        for snapshot in &mut snapshots {
+            snapshot.check(&mut rng, &shape)?;
+            snapshot.build_all();
+            snapshot.check(&mut rng, &shape)?;
         }
     }
 }

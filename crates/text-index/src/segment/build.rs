@@ -1,13 +1,14 @@
 //! Making a segment of tail chunks, or of segments.
 //!
-//! Chunks are inverted by counting: a first pass numbers the terms and counts their holders, a second one drops each posting
-//! into its place. Segments are merged list by list, which never looks at a single document's terms.
+//! Chunks are inverted by counting: a first pass numbers the terms and counts their holders, a
+//! second one drops each posting where it belongs. Segments are merged list by list, which never
+//! looks at a single document's terms.
 
 use super::classes::{Classes, HIGH_COUNT, class, count_group};
 use super::dictionary::{Dictionary, Entry};
 use super::postings::{Head, is_blocked, posting, write_blocks, write_plain};
 use super::tags::TagListBuilder;
-use super::{HighCount, Places, Segment, Term};
+use super::{HighCount, RowIds, Segment, Term};
 use crate::dead::DeadSet;
 use crate::document::{TERM_KEY_BITS, term_count, term_key};
 use crate::tail;
@@ -16,7 +17,7 @@ use crate::tail;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Incoming {
     pub(crate) id: u64,
-    pub(crate) place: u64,
+    pub(crate) row: u64,
     pub(crate) length: u32,
 }
 
@@ -24,7 +25,7 @@ pub(crate) struct Incoming {
 struct Order {
     ids: Vec<u64>,
     lengths: Vec<u32>,
-    places: Places,
+    rows: RowIds,
     /// The number in the segment of each incoming document.
     doc: Vec<u32>,
 }
@@ -40,16 +41,16 @@ impl Order {
         for (number, &at) in by_id.iter().enumerate() {
             doc[at as usize] = number as u32;
         }
-        // What comes in is in the order of places.
-        let places = Places {
-            places: incoming.iter().map(|one| one.place).collect(),
+        // Documents come in by ascending row id.
+        let rows = RowIds {
+            ids: incoming.iter().map(|one| one.row).collect(),
             docs: (!in_order).then(|| doc.clone().into()),
         };
         let by_id = || by_id.iter().map(|&at| &incoming[at as usize]);
         Self {
             ids: by_id().map(|one| one.id).collect(),
             lengths: by_id().map(|one| one.length).collect(),
-            places,
+            rows,
             doc,
         }
     }
@@ -85,7 +86,8 @@ impl Layout {
         }
     }
 
-    /// The next term with its postings, ascending, and those of its counts that a class doesn't tell; nothing if there are none.
+    /// The next term with its postings, ascending, and those of its counts that a class doesn't
+    /// tell; nothing if there are none.
     fn push(&mut self, key: u64, postings: &[u32], high: &[(u32, u8)]) {
         let &[first, ..] = postings else { return };
         let holders = postings.len() as u32;
@@ -111,7 +113,7 @@ impl Layout {
         Segment {
             ids: order.ids.into(),
             lengths: order.lengths.into(),
-            places: order.places,
+            rows: order.rows,
             classes,
             terms: Dictionary::new(self.keys, self.entries, TERM_KEY_BITS),
             plain: self.plain.into(),
@@ -125,11 +127,11 @@ impl Layout {
     }
 }
 
-/// A segment of the tail's documents, which come by ascending place, and the number of each in it.
+/// A segment of the tail's documents, which come by ascending row id, and the number of each in it.
 pub(crate) fn seal(documents: &[(u64, tail::Entry<'_>)]) -> (Segment, Vec<u32>) {
     let incoming: Vec<Incoming> = documents
         .iter()
-        .map(|(place, entry)| Incoming { id: entry.id, place: *place, length: entry.length })
+        .map(|(row, entry)| Incoming { id: entry.id, row: *row, length: entry.length })
         .collect();
     let order = Order::new(&incoming);
     let classes = Classes::new(order.lengths.clone());
@@ -272,18 +274,18 @@ impl Numbers {
     }
 }
 
-/// A segment of the live documents of some segments, which come by ascending place; and for each of these, which document of
-/// the new one each of its documents became, `u32::MAX` for a dead one.
+/// A segment of the live documents of some segments, which come by ascending row id; and for each
+/// of these, which document of the new one each of its documents became, `u32::MAX` for a dead one.
 pub(crate) fn merge(sources: &[(&Segment, &DeadSet)]) -> (Segment, Vec<Vec<u32>>) {
     let mut incoming = Vec::new();
     // First where the documents come in, then their numbers.
     let mut numbers: Vec<Vec<u32>> = Vec::new();
     for (segment, dead) in sources {
         let mut of_source = vec![u32::MAX; segment.documents()];
-        for (place, doc) in segment.places() {
+        for (row, doc) in segment.rows() {
             if !dead.contains(doc) {
                 of_source[doc as usize] = incoming.len() as u32;
-                incoming.push(Incoming { id: segment.id(doc), place, length: segment.length(doc) });
+                incoming.push(Incoming { id: segment.id(doc), row, length: segment.length(doc) });
             }
         }
         numbers.push(of_source);

@@ -1,9 +1,10 @@
 //! A posting's class: what a score bound needs to know of count and document length, in one byte.
 //!
-//! BM25's weight of a term in a document is its idf times a *saturation* that rises with the count and falls with the length.
-//! A class is a count (1 to 7, or more) and a range of lengths; its bound is the saturation at the largest count and
-//! the least length. A query computes the 256 bounds once a segment, for the mean length of its time, so that
-//! nothing stored depends on the mean.
+//! BM25's weight of a term in a document is its idf times a *saturation* that rises with the count
+//! and falls with the length. A class is a count (1 to 7, or more) and a range of lengths; its
+//! bound is the saturation at the largest count and the least length. A query computes the 256
+//! bounds once a segment, for the mean length of its time, so that nothing stored depends on the
+//! mean.
 
 /// Ranges of length, and the low bits of a class that tell which.
 const RANGES: usize = 32;
@@ -48,7 +49,8 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    /// Ranges for these lengths: one a length if they are few, else as narrow as possible in proportion.
+    /// Ranges for these lengths: one a length if they are few, else as narrow as possible in
+    /// proportion.
     pub(crate) fn new(mut lengths: Vec<u32>) -> Self {
         lengths.sort_unstable();
         lengths.dedup();
@@ -68,7 +70,8 @@ impl Classes {
         (self.floors.partition_point(|&floor| floor <= length).max(1) - 1) as u8
     }
 
-    /// The class here of each class there, where the ranges there are one length each; of those with [`HIGH_COUNT`] only the range counts.
+    /// The class here of each class there, where the ranges there are one length each; of those
+    /// with [`HIGH_COUNT`] only the range counts.
     pub(crate) fn translation_of(&self, there: &Self) -> Option<[u8; 256]> {
         let ranges: Vec<u8> = there.floors.iter().map(|&length| self.range(length)).collect();
         let here = |old: usize| {
@@ -124,7 +127,8 @@ fn range_of(class: u8) -> u8 {
     class & (RANGES as u8 - 1)
 }
 
-/// At most four classes that bound all of some postings: none of these has both a greater count and a lesser length than each.
+/// At most four classes that bound all of some postings: none of these has both a greater count and
+/// a lesser length than each.
 pub(crate) type Front = [u8; 4];
 
 /// Collects the front of some postings.
@@ -154,7 +158,8 @@ impl FrontBuilder {
             }
         }
         while count > 4 {
-            // Two neighbours become one that bounds both: where the lengths are nearest, least is lost.
+            // Two neighbours become one that bounds both: where the lengths are nearest, least is
+            // lost.
             let at = (1..count).min_by_key(|&at| corners[at - 1].1 - corners[at].1).unwrap_or(1);
             corners[at - 1].1 = corners[at].1;
             corners.copy_within(at + 1..count, at);

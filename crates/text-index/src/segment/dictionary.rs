@@ -12,8 +12,8 @@ pub(crate) struct Entry {
     pub(crate) documents: u32,
 }
 
-/// Sorted keys with their entries. Keys are hashes, so the directory spreads them evenly; should they not be, a look-up
-/// is a binary search.
+/// Sorted keys with their entries. Keys are hashes, so the directory spreads them evenly; should
+/// they not be, a look-up is a binary search.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
     keys: Box<[u64]>,
@@ -64,7 +64,7 @@ impl Dictionary {
         self.keys.windows(2).all(|pair| pair[0] < pair[1])
     }
 
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.keys) + size_of_val(&*self.entries) + size_of_val(&*self.buckets)
     }
 }

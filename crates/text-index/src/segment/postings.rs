@@ -2,7 +2,7 @@
 
 use super::classes::{Bounds, Front, FrontBuilder, front_bound};
 
-/// Documents of a block; a document's place in its block is one byte.
+/// Documents of a block; a document's position in its block is one byte.
 pub(crate) const BLOCK: usize = 256;
 /// Postings that share one front in a plain list.
 pub(crate) const STRETCH: usize = 128;
@@ -60,7 +60,8 @@ pub(crate) enum Postings<'a> {
     Blocked(Blocked<'a>),
 }
 
-/// A frequent term's blocks: one for each of the segment's, and a last head that tells the end and bounds them all.
+/// A frequent term's blocks: one for each of the segment's, and a last head that tells the end and
+/// bounds them all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocked<'a> {
     pub(crate) heads: &'a [Head],

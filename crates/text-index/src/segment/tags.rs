@@ -1,4 +1,5 @@
-//! Postings of tags: who has it, and nothing else. A frequent tag is a bitmap, any other a sorted list.
+//! Postings of tags: who has it, and nothing else. A frequent tag is a bitmap, any other a sorted
+//! list.
 
 use super::dictionary::{Dictionary, Entry};
 
@@ -61,8 +62,8 @@ impl TagList {
         self.dictionary.is_sorted()
     }
 
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.dictionary.memory_bytes() + size_of_val(&*self.lists) + size_of_val(&*self.bitmaps)
+    pub(crate) fn bytes(&self) -> usize {
+        self.dictionary.bytes() + size_of_val(&*self.lists) + size_of_val(&*self.bitmaps)
     }
 }
 

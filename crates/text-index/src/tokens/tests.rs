@@ -12,8 +12,8 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The definition over the whole text: what the scanner over bytes and the cut at white space must not
-/// change.
+/// The definition over the whole text: what the scanner over bytes and the cut at white space must
+/// not change.
 fn defined_tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     unicode_tokens(text, &mut String::new(), &mut |token, _| tokens.push(token.to_owned()));

@@ -3,7 +3,8 @@
 /// A row whose links were followed carries this bit. Rows are fewer than 2^31.
 const FOLLOWED: u32 = 1 << 31;
 
-/// A sorted array of bounded length: it is small, and mostly what is shown to it is refused or goes to the end.
+/// A sorted array of bounded length: it is small, and mostly what is shown to it is refused or goes
+/// to the end.
 #[derive(Debug, Default)]
 pub(super) struct Beam {
     width: usize,

@@ -1,11 +1,13 @@
-//! Makes a graph over rows: in batches, on any number of threads, with the same result for each number.
+//! Makes a graph over rows: in batches, on any number of threads, with the same result for each
+//! number.
 //!
-//! Rows are linked in batches that grow with the graph (the schedule of ParlayANN, Manohar et al. 2024). Each row of a
-//! batch walks the graph as it was before the batch and prunes what it met to its links; then every row that was linked
-//! to prunes its own. Both halves only read the graph, so they need no locks, and no order of threads can change it.
+//! Rows are linked in batches that grow with the graph (the schedule of ParlayANN, Manohar et al.
+//! 2024). Each row of a batch walks the graph as it was before the batch and prunes what it met to
+//! its links; then every row that was linked to prunes its own. Both halves only read the graph, so
+//! they need no locks, and no order of threads can change it.
 //!
-//! At the end rows that can't be reached are linked to, and rows are renumbered so that neighbours are near each other
-//! in memory.
+//! At the end rows that can't be reached are linked to, and rows are renumbered so that neighbours
+//! are near each other in memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -18,9 +20,9 @@ use crate::rows::Rows;
 
 /// A neighbour is passed over when another is at least this much closer to it than the row is.
 ///
-/// DiskANN takes 1.2 squared. In many dimensions the members of a cluster are about equally far from each other: then
-/// nothing is ever passed over, a row links only to its own cluster, and the walk never finds the right one (recall .49
-/// on 100 clusters of 1 536 dimensions, .996 with 1).
+/// DiskANN takes 1.2 squared. In many dimensions the members of a cluster are about equally far
+/// from each other: then nothing is ever passed over, a row links only to its own cluster, and the
+/// walk never finds the right one (recall .49 on 100 clusters of 1 536 dimensions, .996 with 1).
 const ALPHA: f32 = 1.0;
 
 /// Entry points: each search begins with the product of all of them.
@@ -59,8 +61,9 @@ fn shuffled(count: usize) -> Vec<u32> {
     order
 }
 
-/// Squared distances between rows, from products of codes. Under the dot product each row gets one more component
-/// that makes all norms equal, so that the nearest row is the one with the highest product (Bachrach et al., 2014).
+/// Squared distances between rows, from products of codes. Under the dot product each row gets one
+/// more component that makes all norms equal, so that the nearest row is the one with the highest
+/// product (Bachrach et al., 2014).
 struct Space {
     /// What a code stands for, when the longest row has length one.
     scales: Vec<f32>,
@@ -180,7 +183,8 @@ impl Builder<'_> {
         self.prune(tools, row)
     }
 
-    /// The links of a row that others have linked to: with them, or the best of all when they are too many.
+    /// The links of a row that others have linked to: with them, or the best of all when they are
+    /// too many.
     fn link_back(&self, tools: &mut Tools, group: &[(u32, u32)]) -> Vec<u32> {
         let row = group[0].0;
         let held = self.links.of(row as usize);
@@ -207,8 +211,8 @@ impl Builder<'_> {
         }
     }
 
-    /// The nearest candidate is linked; those that are much nearer to it than to `row` are reached through it and
-    /// passed over; and so on with the nearest that is left.
+    /// The nearest candidate is linked; those that are much nearer to it than to `row` are reached
+    /// through it and passed over; and so on with the nearest that is left.
     fn prune(&self, tools: &mut Tools, row: u32) -> Vec<u32> {
         let Tools { neighbour, candidates, numbers, dots, .. } = tools;
         candidates.retain(|candidate| candidate.1 != row);
@@ -233,7 +237,8 @@ impl Builder<'_> {
 
     /// Runs `work` for the numbers below `count` on all threads; the results in order.
     fn parallel<T: Send>(&self, count: usize, work: impl Fn(&mut Tools, usize) -> T + Sync) -> Vec<T> {
-        // Relaxed: the counter only deals out numbers; joining the threads is what orders their results.
+        // Relaxed: the counter only deals out numbers; joining the threads is what orders their
+        // results.
         let dealt = AtomicUsize::new(0);
         let run = || {
             let mut tools = Tools::default();
@@ -263,7 +268,8 @@ impl Builder<'_> {
     }
 }
 
-/// Rows in the order in which a walk from the entry points meets them, so that neighbours share pages.
+/// Rows in the order in which a walk from the entry points meets them, so that neighbours share
+/// pages.
 fn renumber(rows: &Rows, links: &Links, entries: &[u32], degree: usize) -> (Rows, Links, Vec<u32>) {
     let order = neighbourly(links, entries, rows.len());
     let mut number = vec![NONE; rows.len()];
@@ -302,8 +308,8 @@ fn neighbourly(links: &Links, entries: &[u32], rows: usize) -> Vec<u32> {
 
 /// Links to every row that can't be reached, from the nearest rows that can.
 ///
-/// A link may be replaced when the tree of first visits doesn't use it, so no step strands another row; and as a tree
-/// has fewer links than there are places, there is always one to replace.
+/// A link may be replaced when the tree of first visits doesn't use it, so no step strands another
+/// row; and as a tree has fewer links than there are slots, there is always one to replace.
 fn repair(graph: &mut Graph, rows: &Rows, metric: Metric) {
     let count = rows.len();
     let mut reached = vec![false; count];
@@ -338,13 +344,13 @@ fn repair(graph: &mut Graph, rows: &Rows, metric: Metric) {
         let any = (0..count as u32).filter(|&other| reached[other as usize]);
         for from in near.into_iter().chain(any) {
             let links = graph.links.of(from as usize);
-            let place = if links.len() < graph.links.degree {
+            let slot = if links.len() < graph.links.degree {
                 Some(links.len())
             } else {
                 links.iter().rposition(|&link| parent[link as usize] != from)
             };
-            if let Some(place) = place {
-                graph.links.all[from as usize * graph.links.degree + place] = row;
+            if let Some(slot) = slot {
+                graph.links.all[from as usize * graph.links.degree + slot] = row;
                 parent[row as usize] = from;
                 break;
             }

@@ -1,4 +1,5 @@
-//! How wide to search a graph for a recall, and when a scan is cheaper: measured on the segment's own vectors.
+//! How wide to search a graph for a recall, and when a scan is cheaper: measured on the segment's
+//! own vectors.
 
 use super::{Graph, Keys, Scratch, to_rank};
 use crate::config::Metric;
@@ -13,7 +14,8 @@ pub(super) const K: usize = 20;
 /// Searches that are measured.
 const QUERIES: usize = 128;
 
-/// What making a key costs in a walk, in rows of a scan: rows are met in no order, and their links must be read.
+/// What making a key costs in a walk, in rows of a scan: rows are met in no order, and their links
+/// must be read.
 const KEY_COST: usize = 4;
 
 /// The widths that are tried.
@@ -25,8 +27,8 @@ pub(super) struct Calibration {
     /// The least width for a recall of .95 and of .99; none when a scan is cheaper.
     pub(super) beam95: Option<usize>,
     pub(super) beam99: Option<usize>,
-    /// Keys made for each place of the beam.
-    keys_per_place: f64,
+    /// Keys made for each candidate of the beam.
+    keys_per_candidate: f64,
     rows: usize,
 }
 
@@ -38,11 +40,12 @@ impl Calibration {
 
     /// Whether a walk of this width costs less than a scan.
     pub(super) fn is_cheaper(&self, width: usize) -> bool {
-        self.keys_per_place * width as f64 * (KEY_COST as f64) < self.rows as f64
+        self.keys_per_candidate * width as f64 * (KEY_COST as f64) < self.rows as f64
     }
 }
 
-/// Measures `graph`. The queries are rows moved a little: as far as to their nearest neighbour, in any direction.
+/// Measures `graph`. The queries are rows moved a little: as far as to their nearest neighbour, in
+/// any direction.
 pub(super) fn calibrate(graph: &Graph, rows: &Rows, metric: Metric) -> Calibration {
     let queries: Vec<(Query, Vec<Hit>)> =
         (0..QUERIES.min(rows.len())).map(|at| near(rows, metric, at)).collect();
@@ -55,11 +58,11 @@ pub(super) fn calibrate(graph: &Graph, rows: &Rows, metric: Metric) -> Calibrati
             let parts = (rows, &graph.links, &graph.entries[..]);
             keys += scratch.walk(parts, &query.codes, width, |row, dot| key.key(row, dot));
             let ids: Vec<u64> =
-                scratch.beam.rows().take(to_rank(K)).map(|row| rows.place(row as usize)).collect();
+                scratch.beam.rows().take(to_rank(K)).map(|row| rows.row_id(row as usize)).collect();
             found += exact.iter().filter(|hit| ids.contains(&hit.id)).count();
             wanted += exact.len();
         }
-        measured.keys_per_place = keys as f64 / (queries.len() * width) as f64;
+        measured.keys_per_candidate = keys as f64 / (queries.len() * width) as f64;
         if !measured.is_cheaper(width) {
             break;
         }
@@ -75,14 +78,15 @@ pub(super) fn calibrate(graph: &Graph, rows: &Rows, metric: Metric) -> Calibrati
     measured
 }
 
-/// A query near a row, and its best rows by their places.
+/// Returns a query near a row, and its best rows by their row ids.
 fn near(rows: &Rows, metric: Metric, number: usize) -> (Query, Vec<Hit>) {
     let row = number * rows.len() / QUERIES.min(rows.len());
     let origin = rows.values(row);
     let nearest = best(rows, &query(metric, origin), 2);
-    let other = nearest.iter().map(|hit| hit.id).find(|&place| place != rows.place(row));
-    let distance = other.map_or(0.0, |place| {
-        let other = rows.places().iter().position(|&held| held == place).map_or(origin, |at| rows.values(at));
+    let other = nearest.iter().map(|hit| hit.id).find(|&row_id| row_id != rows.row_id(row));
+    let distance = other.map_or(0.0, |row_id| {
+        let other =
+            rows.row_ids().iter().position(|&held| held == row_id).map_or(origin, |at| rows.values(at));
         origin.iter().zip(other).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
     });
     let mut state = number as u64 + 1;
@@ -113,10 +117,10 @@ fn query(metric: Metric, values: &[f32]) -> Query {
     Query::from_parts(metric, values.into(), &codes, measures)
 }
 
-/// The best `k` rows, with their places for ids: ids may repeat.
+/// Returns the best `k` rows, with their row ids, since ids may repeat.
 fn best(rows: &Rows, query: &Query, k: usize) -> Vec<Hit> {
     let mut hits = Vec::new();
-    let mut scan = Scan::of_places(query, k);
+    let mut scan = Scan::of_row_ids(query, k);
     scan.add(rows, &DeadRows::default(), 0);
     scan.finish(&mut hits);
     hits

@@ -25,7 +25,8 @@ pub(super) fn best() -> Option<&'static Kernels> {
 // Each table is handed out only by `best`, after the processor was asked.
 static AVX512: Kernels = Kernels {
     name: "avx512vnni",
-    // SAFETY: the processor has the instructions, see `best`; the callers in `kernel` checked the lengths.
+    // SAFETY: the processor has the instructions, see `best`; the callers in `kernel` checked the
+    // lengths.
     sequence: |query, rows, out| unsafe { sequence_512(query, rows, out) },
     // SAFETY: as above.
     gather: |query, rows, numbers, out| unsafe { gather_512(query, rows, numbers, out) },
@@ -41,7 +42,8 @@ static AVX512: Kernels = Kernels {
 
 pub(super) static AVX2: Kernels = Kernels {
     name: "avx2",
-    // SAFETY: the processor has the instructions, see `best`; the callers in `kernel` checked the lengths.
+    // SAFETY: the processor has the instructions, see `best`; the callers in `kernel` checked the
+    // lengths.
     sequence: |query, rows, out| unsafe { sequence_256(query, rows, out) },
     // SAFETY: as above.
     gather: |query, rows, numbers, out| unsafe { gather_256(query, rows, numbers, out) },
@@ -88,7 +90,8 @@ fn quantise_256(values: &[f32], largest: f32, scale: f32, codes: &mut [Line], di
 /// Rows in flight: their loads overlap, and each load of the query serves them all.
 const ROWS: usize = 4;
 
-/// Lines that a sequential scan asks for ahead of their use: two pages, past the end of which the processor doesn't look.
+/// Lines that a sequential scan asks for ahead of their use: two pages, past the end of which the
+/// processor doesn't look.
 const AHEAD: usize = 96;
 
 /// # Safety
@@ -103,7 +106,8 @@ unsafe fn products_512<const N: usize, const AHEAD: usize>(
     let mut more = [_mm512_setzero_si512(); N];
     let mut at = 0;
     while at + 2 <= query.len() {
-        // SAFETY: `at + 1` is inside the query and, by the caller's promise, inside each row; lines are aligned.
+        // SAFETY: `at + 1` is inside the query and, by the caller's promise, inside each row; lines
+        // are aligned.
         unsafe {
             let first = _mm512_load_si512(query.as_ptr().add(at).cast::<__m512i>());
             let second = _mm512_load_si512(query.as_ptr().add(at + 1).cast::<__m512i>());
@@ -145,7 +149,8 @@ unsafe fn sequence_512(query: &[Line], rows: &[Line], out: &mut [i32]) {
     let (fours, rest) = out.as_chunks_mut::<ROWS>();
     let done = fours.len() * ROWS;
     for (four, out) in fours.iter_mut().enumerate() {
-        // SAFETY: rows up to `out.len()` are inside by the caller's promise; a prefetch may point anywhere.
+        // SAFETY: rows up to `out.len()` are inside by the caller's promise; a prefetch may point
+        // anywhere.
         unsafe {
             let at = rows.as_ptr().add(four * ROWS * lines);
             *out =
@@ -159,7 +164,7 @@ unsafe fn sequence_512(query: &[Line], rows: &[Line], out: &mut [i32]) {
 }
 
 /// # Safety
-/// Each of the numbers is that of a row inside `rows`; there are as many as `out` has places.
+/// Each of the numbers is that of a row inside `rows`; there are as many as `out` has elements.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn gather_512(query: &[Line], rows: &[Line], numbers: &[u32], out: &mut [i32]) {
     // SAFETY: the rows are inside by the caller's promise.
@@ -184,7 +189,8 @@ unsafe fn product_256(query: &[Line], row: *const Line) -> i32 {
     let mut sums = [_mm256_setzero_si256(); 2];
     for at in 0..query.len() {
         for (half, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: `at` is inside the query and the row; a line is two halves of 32 bytes, each aligned.
+            // SAFETY: `at` is inside the query and the row; a line is two halves of 32 bytes, each
+            // aligned.
             let (query, codes) = unsafe {
                 let query = _mm256_load_si256(query.as_ptr().add(at).cast::<__m256i>().add(half));
                 (query, _mm256_load_si256(row.add(at).cast::<__m256i>().add(half)))
@@ -217,7 +223,7 @@ unsafe fn sequence_256(query: &[Line], rows: &[Line], out: &mut [i32]) {
 }
 
 /// # Safety
-/// Each of the numbers is that of a row inside `rows`; there are as many as `out` has places.
+/// Each of the numbers is that of a row inside `rows`; there are as many as `out` has elements.
 #[target_feature(enable = "avx2")]
 unsafe fn gather_256(query: &[Line], rows: &[Line], numbers: &[u32], out: &mut [i32]) {
     for (&number, out) in numbers.iter().zip(out) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::segment::{Held, Segment};
+use crate::segment::{Segment, SegmentView};
 use crate::{Config, Metric, PreparedVector, VectorIndex};
 
 /// A sealed index with a graph.
@@ -23,14 +23,14 @@ fn sealed() -> VectorIndex {
 /// What `verify` says when the only segment was spoilt.
 fn spoilt(spoil: impl FnOnce(&mut Segment)) -> String {
     let mut index = sealed();
-    let Held { segment, dead } = index.segments[0].clone();
+    let SegmentView { segment, dead } = index.segments[0].clone();
     let mut segment = Segment {
         rows: segment.rows.clone(),
-        by_place: segment.by_place.clone(),
+        by_row_id: segment.by_row_id.clone(),
         graph: segment.graph.clone(),
     };
     spoil(&mut segment);
-    index.segments = Arc::new(vec![Held { segment: Arc::new(segment), dead }]);
+    index.segments = Arc::new(vec![SegmentView { segment: Arc::new(segment), dead }]);
     index.verify().unwrap_err().to_string()
 }
 
@@ -47,8 +47,8 @@ fn a_spoilt_code_is_found() {
 }
 
 #[test]
-fn places_out_of_order_are_found() {
-    let found = spoilt(|segment| segment.by_place.swap(3, 4));
+fn row_ids_out_of_order_are_found() {
+    let found = spoilt(|segment| segment.by_row_id.swap(3, 4));
     assert!(found.contains("out of order"), "{found}");
 }
 
@@ -63,5 +63,5 @@ fn a_dead_row_past_the_end_is_found() {
 fn a_tail_that_overlaps_a_segment_is_found() {
     let mut index = sealed();
     index.tail = crate::tail::Tail::new(8, 10);
-    assert!(index.verify().unwrap_err().to_string().contains("tail: begins at place 10"));
+    assert!(index.verify().unwrap_err().to_string().contains("tail: begins at row id 10"));
 }

@@ -1,32 +1,23 @@
-//! Vectors come, change and go while segments and graphs are built on another thread and snapshots are walked on a third.
+//! Vectors are inserted, replaced and removed while segments and graphs are built on a second
+//! thread and snapshots are checked on a third.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
+use steadfast_testkit::{TestRng, full};
 use steadfast_vector_index::{
-    Build, Built, Config, Effort, Metric, Options, Place, PreparedVector, VectorIndex,
+    Build, Built, Config, Effort, Metric, Options, PreparedVector, RowId, VectorIndex,
 };
 
-const OPERATIONS: usize = 400_000;
-/// How many there are at a time, about.
+/// For each metric.
+const OPERATIONS: usize = 40_000;
+const OPERATIONS_FULL: usize = 200_000;
+/// About how many vectors are live at a time.
 const LIVE: usize = 6_000;
 const DIMENSIONS: usize = 6;
-/// A snapshot is checked after so many operations.
-const CHECKED_EVERY: usize = 10_000;
+/// A snapshot is checked every so many operations.
+const CHECKED_EVERY: usize = 2_500;
 const SEAL_AT: usize = 512;
-
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((bits ^ bits >> 31) % end as u64) as usize
-    }
-}
 
 fn config(metric: Metric) -> Config {
     let mut config = Config::new(DIMENSIONS, metric);
@@ -34,12 +25,12 @@ fn config(metric: Metric) -> Config {
     config
 }
 
-/// Eighths, so that sums are exact; now and then one of a few, so that many are the same.
-fn vector(dice: &mut Dice) -> [f32; DIMENSIONS] {
-    if dice.below(10) == 0 {
-        return [dice.below(3) as f32; DIMENSIONS];
+/// Eighths, so that sums are exact; one in ten is one of three, so that many are equal.
+fn vector(rng: &mut TestRng) -> [f32; DIMENSIONS] {
+    if rng.below(10) == 0 {
+        return [rng.below(3) as f32; DIMENSIONS];
     }
-    std::array::from_fn(|_| (dice.below(257) as f32 - 128.0) / 8.0)
+    std::array::from_fn(|_| (rng.below(257) as f32 - 128.0) / 8.0)
 }
 
 fn score(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -57,13 +48,14 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    /// Walks everything, whether each vector of a graph can be reached as well; how many graphs there are.
-    fn check(&self, round: usize, dice: &mut Dice) -> usize {
+    /// Checks everything, also whether each vector of a graph can be reached; returns how many
+    /// graphs there are.
+    fn check(&self, round: usize, rng: &mut TestRng) -> usize {
         let report = self.index.verify().unwrap_or_else(|defect| panic!("round {round}: {defect}"));
         assert_eq!((report.live, self.index.len()), (self.live.len(), self.live.len()));
         let metric = self.index.config().metric();
         for _ in 0..3 {
-            let query = vector(dice);
+            let query = vector(rng);
             let mut expected: Vec<(u64, f64)> =
                 self.live.iter().map(|(&id, vector)| (id, score(metric, &query, vector))).collect();
             expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -76,7 +68,7 @@ impl Snapshot {
                 "round {round}"
             );
             assert_eq!(found.len(), self.live.len().min(30));
-            // A graph may miss some; it brings nothing that isn't there, nor anything twice.
+            // A graph may miss some; it returns nothing that isn't there, and nothing twice.
             let near = self.index.search(&query, 30, &Options::default()).unwrap();
             assert_eq!(near.len(), self.live.len().min(30));
             for hit in &near {
@@ -94,31 +86,31 @@ impl Snapshot {
 struct Churn {
     index: VectorIndex,
     config: Config,
-    live: Vec<(Place, u64, [f32; DIMENSIONS])>,
+    live: Vec<(RowId, u64, [f32; DIMENSIONS])>,
     next_id: u64,
-    dice: Dice,
+    rng: TestRng,
 }
 
 impl Churn {
     fn insert(&mut self, id: u64) {
-        let vector = vector(&mut self.dice);
+        let vector = vector(&mut self.rng);
         let prepared = PreparedVector::new(&self.config, &vector).unwrap();
-        let place = self.index.insert(id, &prepared).unwrap();
-        self.live.push((place, id, vector));
+        let row = self.index.insert(id, &prepared).unwrap();
+        self.live.push((row, id, vector));
     }
 
-    /// Takes out one; of the ones that came last now and then, which are in the tail.
+    /// Removes a random vector, in a third of the cases one of the newest, which are in the tail.
     fn remove(&mut self) -> u64 {
-        let from = if self.dice.below(3) == 0 { self.live.len().saturating_sub(300) } else { 0 };
-        let at = from + self.dice.below(self.live.len() - from);
-        let (place, id, _) = self.live.swap_remove(at);
-        assert!(self.index.remove(place));
-        assert!(!self.index.remove(place), "only once");
+        let from = if self.rng.below(3) == 0 { self.live.len().saturating_sub(300) } else { 0 };
+        let at = from + self.rng.index(self.live.len() - from);
+        let (row, id, _) = self.live.swap_remove(at);
+        assert!(self.index.remove(row));
+        assert!(!self.index.remove(row), "only once");
         id
     }
 
     fn operate(&mut self) {
-        match self.dice.below(10) {
+        match self.rng.below(10) {
             0..4 => {
                 let id = self.remove();
                 self.insert(id);
@@ -152,39 +144,38 @@ impl Churn {
 fn churn(metric: Metric, operations: usize) {
     let config = config(metric);
     let index = VectorIndex::new(config.clone()).unwrap();
-    let mut churn = Churn { index, config, live: Vec::new(), next_id: 0, dice: Dice(23) };
+    let mut churn = Churn { index, config, live: Vec::new(), next_id: 0, rng: TestRng::new(23) };
     for id in 0..LIVE as u64 {
         churn.insert(1 << 40 | id);
     }
     let (to_builder, builds) = mpsc::channel::<Build>();
     let (to_writer, built) = mpsc::channel::<Built>();
-    // One waits to be checked, no more: a snapshot holds on to what the index has let go.
+    // At most one waits to be checked: a snapshot keeps what the index has dropped.
     let (to_checker, snapshots) = mpsc::sync_channel::<Snapshot>(1);
-    let (mut in_progress, mut installed) = (false, 0);
+    let (mut in_flight, mut installed) = (0, 0);
     std::thread::scope(|scope| {
         scope.spawn(move || builds.into_iter().for_each(|build| drop(to_writer.send(build.run()))));
         let checker = scope.spawn(move || {
-            let mut dice = Dice(29);
+            let mut rng = TestRng::new(29);
             let (mut rounds, mut graphs) = (0, 0);
             for snapshot in snapshots {
-                graphs += snapshot.check(rounds, &mut dice);
+                graphs += snapshot.check(rounds, &mut rng);
                 rounds += 1;
             }
             (rounds, graphs)
         });
         for operation in 1..=operations {
             churn.operate();
-            // As a store does: writers wait for the builder, and one build is in progress at a time.
-            let behind = churn.index.backlog() > 4 * SEAL_AT && in_progress;
+            // As a store does: writers wait for the builder. So a seal takes about 2 * SEAL_AT vectors at most.
+            let behind = churn.index.backlog().rows > 2 * SEAL_AT && in_flight > 0;
             if let Some(built) = if behind { built.recv().ok() } else { built.try_recv().ok() } {
                 churn.index.install(built).unwrap();
-                (in_progress, installed) = (false, installed + 1);
+                (in_flight, installed) = (in_flight - 1, installed + 1);
             }
             if operation % 16 == 0
-                && !in_progress
                 && let Some(build) = churn.index.plan()
             {
-                in_progress = true;
+                in_flight += 1;
                 to_builder.send(build).unwrap();
             }
             if operation % CHECKED_EVERY == 0 {
@@ -200,9 +191,10 @@ fn churn(metric: Metric, operations: usize) {
         assert_eq!(rounds, operations / CHECKED_EVERY);
         assert!(graphs > rounds / 2, "{graphs} graphs were walked in {rounds} rounds");
     });
-    assert!(installed > 50, "{installed} builds");
+    // Two operations in three insert a vector.
+    assert!(installed > operations / (4 * SEAL_AT), "{installed} builds");
     churn.build_all();
-    churn.snapshot().check(0, &mut Dice(31));
+    churn.snapshot().check(0, &mut TestRng::new(31));
     // Until nothing is left.
     while !churn.live.is_empty() {
         churn.remove();
@@ -210,12 +202,13 @@ fn churn(metric: Metric, operations: usize) {
             churn.build_all();
         }
     }
-    churn.snapshot().check(1, &mut Dice(31));
+    churn.snapshot().check(1, &mut TestRng::new(31));
     assert_eq!(churn.index.verify().unwrap().segments, 0);
 }
 
 #[test]
 fn nothing_is_stranded_in_a_churn() {
-    churn(Metric::L2, OPERATIONS / 2);
-    churn(Metric::Dot, OPERATIONS / 2);
+    let operations = if full() { OPERATIONS_FULL } else { OPERATIONS };
+    churn(Metric::L2, operations);
+    churn(Metric::Dot, operations);
 }

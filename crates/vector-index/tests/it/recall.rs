@@ -1,39 +1,27 @@
-//! What a graph finds: on clusters, after churn, under filters, and when there is nothing to go by.
+//! Recall of graph searches: on clusters, after churn, with filters, and on vectors without
+//! structure.
 
+use steadfast_testkit::TestRng;
 use steadfast_vector_index::{
-    Config, Effort, Hit, Metric, Options, Place, PreparedVector, VectorError, VectorIndex,
+    Config, Effort, Hit, Metric, Options, PreparedVector, RowId, VectorError, VectorIndex,
 };
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    /// Roughly normal.
-    fn normal(&mut self) -> f32 {
-        (0..6).map(|_| self.next() as f32 / 2f32.powi(31) - 0.5).sum()
-    }
-}
 
 /// Vectors around centres; each centre's are alike.
 struct Clusters {
-    random: Random,
+    rng: TestRng,
     centres: Vec<Vec<f32>>,
 }
 
 impl Clusters {
     fn new(clusters: usize, dimensions: usize) -> Self {
-        let mut random = Random(7);
-        let centres = (0..clusters).map(|_| (0..dimensions).map(|_| random.normal()).collect()).collect();
-        Self { random, centres }
+        let mut rng = TestRng::new(7);
+        let centres = (0..clusters).map(|_| (0..dimensions).map(|_| rng.normal()).collect()).collect();
+        Self { rng, centres }
     }
 
     fn draw(&mut self) -> Vec<f32> {
-        let cluster = self.random.next() as usize % self.centres.len();
-        self.centres[cluster].iter().map(|centre| centre + 0.4 * self.random.normal()).collect()
+        let cluster = self.rng.index(self.centres.len());
+        self.centres[cluster].iter().map(|centre| centre + 0.4 * self.rng.normal()).collect()
     }
 }
 
@@ -43,7 +31,7 @@ fn config(metric: Metric, dimensions: usize) -> Config {
     config
 }
 
-fn settle(index: &mut VectorIndex) {
+fn build_all(index: &mut VectorIndex) {
     while let Some(build) = index.plan() {
         index.install(build.run()).unwrap();
     }
@@ -71,25 +59,25 @@ fn clusters_are_found_after_churn_and_no_live_vector_is_stranded() {
         let config = config(metric, 24);
         let mut index = VectorIndex::new(config.clone()).unwrap();
         let mut clusters = Clusters::new(60, 24);
-        let mut live: Vec<(Place, Vec<f32>)> = Vec::new();
+        let mut live: Vec<(RowId, Vec<f32>)> = Vec::new();
         for round in 0..3 {
             for _ in 0..3000 {
                 let vector = clusters.draw();
-                let place = index.insert(live.len() as u64, &PreparedVector::new(&config, &vector).unwrap());
-                live.push((place.unwrap(), vector));
+                let row = index.insert(live.len() as u64, &PreparedVector::new(&config, &vector).unwrap());
+                live.push((row.unwrap(), vector));
             }
             let build = index.plan();
-            // Every third one goes while the build is under way.
+            // A third of them is removed while the build is in flight.
             live = live
                 .into_iter()
                 .enumerate()
-                .filter(|(at, (place, _))| at % 3 != round || !index.remove(*place))
+                .filter(|(at, (row, _))| at % 3 != round || !index.remove(*row))
                 .map(|(_, held)| held)
                 .collect();
             if let Some(build) = build {
                 index.install(build.run()).unwrap();
             }
-            settle(&mut index);
+            build_all(&mut index);
             let report = index.verify().unwrap();
             assert_eq!(report.live, live.len());
             assert!(report.graphs > 0, "{report:?}");
@@ -121,7 +109,7 @@ fn filters_of_any_width_keep_the_recall() {
     for id in 0..6016 {
         index.insert(id, &PreparedVector::new(&config, &clusters.draw()).unwrap()).unwrap();
     }
-    settle(&mut index);
+    build_all(&mut index);
     assert_eq!(index.verify().unwrap().graphs, 1);
     for one_in in [2u64, 10, 100, 5000, 1_000_000] {
         let admits = |id: u64| id % one_in == 1;
@@ -139,12 +127,12 @@ fn filters_of_any_width_keep_the_recall() {
 fn without_structure_the_scan_is_taken_and_nothing_is_missed() {
     let config = config(Metric::Cosine, 96);
     let mut index = VectorIndex::new(config.clone()).unwrap();
-    let mut random = Random(3);
-    let mut draw = || (0..96).map(|_| random.normal()).collect::<Vec<f32>>();
+    let mut rng = TestRng::new(3);
+    let mut draw = || (0..96).map(|_| rng.normal()).collect::<Vec<f32>>();
     for id in 0..2048 {
         index.insert(id, &PreparedVector::new(&config, &draw()).unwrap()).unwrap();
     }
-    settle(&mut index);
+    build_all(&mut index);
     for _ in 0..50 {
         let (found, wanted) = recall(&index, &draw(), &Options::default());
         assert_eq!(found, wanted);
@@ -161,7 +149,7 @@ fn the_graph_is_the_same_for_any_number_of_threads() {
         for id in 0..2048 {
             index.insert(id, &PreparedVector::new(&config, &clusters.draw()).unwrap()).unwrap();
         }
-        settle(&mut index);
+        build_all(&mut index);
         let narrow = Options { effort: Effort::Beam(1), ..Options::default() };
         (0..200).map(|_| index.search(&clusters.draw(), 1, &narrow).unwrap()).collect::<Vec<_>>()
     };
@@ -178,7 +166,7 @@ fn equal_vectors_and_extreme_ones_are_sealed_and_found() {
             let vector = [1.0, 2.0, 3.0].map(|value| value * sizes[id as usize % 4]);
             index.insert(id, &PreparedVector::new(&config, &vector).unwrap()).unwrap();
         }
-        settle(&mut index);
+        build_all(&mut index);
         index.verify().unwrap();
         for size in sizes {
             let query = [1.0, 2.0, 3.0].map(|value| value * size);
@@ -197,7 +185,7 @@ fn bad_input_changes_nothing() {
     assert_eq!(index.insert(1, &other), Err(VectorError::OtherMetric));
     let longer = PreparedVector::new(&Config::new(4, Metric::Cosine), &[1.0; 4]).unwrap();
     assert_eq!(index.insert(1, &longer), Err(VectorError::Dimensions { expected: 3, found: 4 }));
-    assert!(!index.remove(Place(0)) && !index.remove(Place(u64::MAX)) && index.is_empty());
+    assert!(!index.remove(RowId::new(0)) && !index.remove(RowId::new(u64::MAX)) && index.is_empty());
     let search = |query: &[f32], k| index.search(query, k, &Options::default());
     assert_eq!(search(&[1.0; 3], 0), Ok(Vec::new()));
     assert_eq!(search(&[1.0; 3], 10), Ok(Vec::new()));

@@ -1,41 +1,30 @@
-//! Documents come, change and go while segments are built on another thread and snapshots are walked on a third.
+//! Documents are inserted, replaced and removed while segments are built on a second thread and
+//! snapshots are checked on a third.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 
-use steadfast_text_index::{Build, Built, Document, Matched, Place, Query, TextIndex};
+use steadfast_testkit::TestRng;
+use steadfast_text_index::{Build, Built, Document, Matched, Query, RowId, TextIndex};
 
 const OPERATIONS: usize = 600_000;
-/// How many there are at a time, about.
+/// About how many documents are live at a time.
 const LIVE: usize = 12_000;
-/// Different documents.
+/// Distinct documents.
 const TEXTS: usize = 256;
-/// A snapshot is checked after so many operations.
+/// A snapshot is checked every so many operations.
 const CHECKED_EVERY: usize = 12_000;
 const TERMS: u64 = 40;
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((bits ^ bits >> 31) % end as u64) as usize
-    }
-}
-
 /// A few terms of which some are common, and a tag or two.
-fn document(dice: &mut Dice) -> Document {
-    let terms: Vec<(u64, u32)> = (0..=dice.below(5))
+fn document(rng: &mut TestRng) -> Document {
+    let terms: Vec<(u64, u32)> = (0..=rng.below(5))
         .map(|_| {
-            let most = 1 + dice.below(TERMS as usize);
-            (dice.below(most) as u64, 1 + dice.below(3) as u32)
+            let bound = 1 + rng.below(TERMS);
+            (rng.below(bound), 1 + rng.below(3) as u32)
         })
         .collect();
-    Document::new(terms).with_tags([dice.below(4) as u64, 100 + dice.below(2) as u64])
+    Document::new(terms).with_tags([rng.below(4), 100 + rng.below(2)])
 }
 
 /// An index and what it should hold.
@@ -48,10 +37,9 @@ struct Snapshot {
 impl Snapshot {
     fn check(&self, texts: &[Document], round: usize) {
         let report = self.index.verify().unwrap_or_else(|defect| panic!("round {round}: {defect}"));
-        assert_eq!(report.documents, self.live.len() as u64);
-        assert_eq!(self.index.documents(), report.documents);
+        assert_eq!((report.live, self.index.len()), (self.live.len(), self.live.len()));
         let length: u64 = self.live.iter().map(|&(_, text)| u64::from(texts[text].length())).sum();
-        assert_eq!(self.index.length(), length);
+        assert_eq!(self.index.total_tokens(), length);
         let holding = |holds: &dyn Fn(&Document) -> bool| -> BTreeSet<u64> {
             self.live.iter().filter(|&&(_, text)| holds(&texts[text])).map(|&(id, _)| id).collect()
         };
@@ -74,30 +62,30 @@ impl Snapshot {
 struct Churn {
     index: TextIndex,
     texts: Vec<Document>,
-    live: Vec<(Place, u64, usize)>,
+    live: Vec<(RowId, u64, usize)>,
     next_id: u64,
-    dice: Dice,
+    rng: TestRng,
 }
 
 impl Churn {
     fn insert(&mut self, id: u64) {
-        let text = self.dice.below(TEXTS);
-        let place = self.index.insert(id, &self.texts[text]);
-        self.live.push((place, id, text));
+        let text = self.rng.index(TEXTS);
+        let row = self.index.insert(id, &self.texts[text]);
+        self.live.push((row, id, text));
     }
 
-    /// Takes out one; of the ones that came last now and then, which are in the tail.
+    /// Removes a random document, in a third of the cases one of the newest, which are in the tail.
     fn remove(&mut self) -> u64 {
-        let from = if self.dice.below(3) == 0 { self.live.len().saturating_sub(300) } else { 0 };
-        let at = from + self.dice.below(self.live.len() - from);
-        let (place, id, text) = self.live.swap_remove(at);
-        assert!(self.index.remove(place, &self.texts[text]));
-        assert!(!self.index.remove(place, &self.texts[text]), "only once");
+        let from = if self.rng.below(3) == 0 { self.live.len().saturating_sub(300) } else { 0 };
+        let at = from + self.rng.index(self.live.len() - from);
+        let (row, id, text) = self.live.swap_remove(at);
+        assert!(self.index.remove(row, &self.texts[text]));
+        assert!(!self.index.remove(row, &self.texts[text]), "only once");
         id
     }
 
     fn operate(&mut self) {
-        match self.dice.below(10) {
+        match self.rng.below(10) {
             0..4 => {
                 let id = self.remove();
                 self.insert(id);
@@ -124,16 +112,16 @@ impl Churn {
 
 #[test]
 fn nothing_is_lost_or_left_over_in_a_churn() {
-    let mut dice = Dice(17);
-    let texts: Vec<Document> = (0..TEXTS).map(|_| document(&mut dice)).collect();
+    let mut rng = TestRng::new(17);
+    let texts: Vec<Document> = (0..TEXTS).map(|_| document(&mut rng)).collect();
     let index = TextIndex::with_chunk_documents_max(256);
-    let mut churn = Churn { index, texts: texts.clone(), live: Vec::new(), next_id: 0, dice };
+    let mut churn = Churn { index, texts: texts.clone(), live: Vec::new(), next_id: 0, rng };
     for id in 0..LIVE as u64 {
         churn.insert(1 << 40 | id);
     }
     let (to_builder, builds) = mpsc::channel::<Build>();
     let (to_writer, built) = mpsc::channel::<Built>();
-    // One waits to be checked, no more: a snapshot holds on to what the index has let go.
+    // At most one waits to be checked: a snapshot keeps what the index has dropped.
     let (to_checker, snapshots) = mpsc::sync_channel::<Snapshot>(1);
     let (mut planned, mut dropped, mut installed) = (0, 0, 0);
     std::thread::scope(|scope| {
@@ -149,14 +137,14 @@ fn nothing_is_lost_or_left_over_in_a_churn() {
         for operation in 1..=OPERATIONS {
             churn.operate();
             for built in built.try_iter() {
-                assert!(churn.index.install(built));
+                churn.index.install(built).unwrap();
                 installed += 1;
             }
             if operation % 16 == 0
                 && let Some(build) = churn.index.plan()
             {
                 planned += 1;
-                // Now and then a build comes to nothing, at once or when it is done.
+                // One in ten is dropped when it is planned, one in ten when it is built.
                 match planned % 10 {
                     0 => dropped += 1,
                     1 => {
@@ -167,8 +155,8 @@ fn nothing_is_lost_or_left_over_in_a_churn() {
                 }
             }
             // As a store does: writers wait for the builder.
-            while churn.index.backlog().documents > 4 * 256 && planned > installed + dropped {
-                assert!(churn.index.install(built.recv().unwrap()));
+            while churn.index.backlog().rows > 4 * 256 && planned > installed + dropped {
+                churn.index.install(built.recv().unwrap()).unwrap();
                 installed += 1;
             }
             if operation % CHECKED_EVERY == 0 {
@@ -177,7 +165,7 @@ fn nothing_is_lost_or_left_over_in_a_churn() {
         }
         drop((to_builder, to_checker));
         for built in built {
-            assert!(churn.index.install(built));
+            churn.index.install(built).unwrap();
             installed += 1;
         }
         assert_eq!(checker.join().unwrap(), OPERATIONS / CHECKED_EVERY);
@@ -185,7 +173,7 @@ fn nothing_is_lost_or_left_over_in_a_churn() {
     assert_eq!(planned, installed + dropped);
     assert!(installed > 100, "{installed} builds");
     while let Some(build) = churn.index.plan() {
-        assert!(churn.index.install(build.run()));
+        churn.index.install(build.run()).unwrap();
     }
     churn.snapshot().check(&churn.texts, 1);
     // Until nothing is left.
@@ -193,7 +181,7 @@ fn nothing_is_lost_or_left_over_in_a_churn() {
         churn.remove();
         if churn.live.len().is_multiple_of(1000) {
             while let Some(build) = churn.index.plan() {
-                assert!(churn.index.install(build.run()));
+                churn.index.install(build.run()).unwrap();
             }
         }
     }

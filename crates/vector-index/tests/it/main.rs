@@ -1,0 +1,12 @@
+//! The index as its users see it: public API only.
+
+use steadfast_testkit::allocations::CountingAllocator;
+
+mod churn;
+mod clones;
+mod memory;
+mod model;
+mod recall;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
