@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use steadfast_testkit::cases;
 
 use super::*;
 use crate::ledger::{Hold, Settlement};
@@ -281,7 +282,7 @@ fn used(period: Period, calls: &[Call], epoch: u64) -> (i128, i128) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2000), ..ProptestConfig::default() })]
 
     /// Symptom: costs that were cut off at a bound and then corrected opened the budget.
     #[test]

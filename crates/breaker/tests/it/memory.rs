@@ -1,52 +1,28 @@
 //! What a breaker takes: nothing a call in steady state, and little for itself.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use steadfast_breaker::{
     Breaker, Config, Cost, Outcome, Period, Request, Scope, Settlement, SystemClock, Window,
 };
+use steadfast_testkit::allocations::measure;
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-// SAFETY: it hands every request on to the system's allocator as it came, and counts in cells that need no allocation and no destructor.
-unsafe impl GlobalAlloc for Counting {
-    // SAFETY: the caller keeps `GlobalAlloc`'s contract, which is the system allocator's.
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        BYTES.set(BYTES.get() + layout.size() as i64);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    // SAFETY: the caller keeps `GlobalAlloc`'s contract, which is the system allocator's.
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.set(BYTES.get() - layout.size() as i64);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
+/// Allocations of this thread while `run` runs.
 fn allocations(run: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    run();
-    ALLOCATIONS.get() - before
+    measure(run).1.allocations
 }
 
+/// What `make` makes, and the bytes that this thread has allocated for it and kept.
 fn bytes<T>(make: impl FnOnce() -> T) -> (T, i64) {
-    let before = BYTES.get();
-    let made = make();
-    (made, BYTES.get() - before)
+    let (made, counted) = measure(make);
+    (made, counted.bytes)
+}
+
+/// Without the allocator of `main.rs`, every count in this module is 0.
+#[test]
+fn allocations_are_counted() {
+    assert_eq!((allocations(|| drop(Box::new(1))), bytes(|| Box::new(1_u64)).1), (1, 8));
 }
 
 #[test]

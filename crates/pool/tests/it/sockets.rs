@@ -1,14 +1,11 @@
 //! Over real loopback sockets: a peer that is killed and comes back, resets, answers late, not at all, or refuses. Bounds are counts and deadlines, not speeds.
 
-mod scripted;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use scripted::assert_balanced;
 use steadfast_pool::{
     Connector, DialBudget, DialError, GetError, KeyedError, KeyedPool, KeyedStage, KeyedStatus, Manager,
     Pool, Stage, Tcp,
@@ -16,6 +13,8 @@ use steadfast_pool::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+
+use crate::scripted::assert_balanced;
 
 /// Long enough for the slowest machine; nothing waits for it in vain.
 const LONG: Duration = Duration::from_secs(60);
@@ -459,7 +458,7 @@ async fn an_address_whose_peer_was_killed_comes_back_with_it() {
 async fn a_black_hole_costs_its_own_requests_and_nobody_elses() {
     let budget = DialBudget::new(2);
     let (hole, echo) = (Server::any(Manner::Silent).await, Server::any(Manner::Echo).await);
-    let pool = keyed(&[&hole, &echo], &budget, Duration::from_secs(5));
+    let pool = keyed(&[&hole, &echo], &budget, LONG);
     // The dial is under way before they ask, and has more time than they.
     let nothing = pool.get_timeout(&hole.address.to_string(), Duration::ZERO).await;
     assert!(matches!(nothing, Err(KeyedError::Timeout(_))), "{nothing:?}");
@@ -480,6 +479,23 @@ async fn a_black_hole_costs_its_own_requests_and_nobody_elses() {
         let handle = pool.pick().await.unwrap();
         assert_eq!(handle.address(), echo.address.to_string());
     }
+    // Removed while the dial hangs: that ends it.
+    drop(pool.remove(&hole.address.to_string()).unwrap());
+    hole.empty().await;
+    assert_eq!(pool.status().dialling, 0);
+    assert!(budget.most() <= 2);
+    assert_keyed_balanced(&pool.status());
+    drop(pool);
+    echo.empty().await;
+    // Its turn goes back after its stream.
+    until("its turn is given back", || budget.under_way() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_into_a_black_hole_ends_with_its_time() {
+    let budget = DialBudget::new(2);
+    let hole = Server::any(Manner::Silent).await;
+    let pool = keyed(&[&hole], &budget, Duration::from_millis(100));
     let hung = async {
         loop {
             match pool.get(&hole.address.to_string()).await {
@@ -490,15 +506,8 @@ async fn a_black_hole_costs_its_own_requests_and_nobody_elses() {
     };
     let error = tokio::time::timeout(LONG, hung).await.expect("each dial is bounded");
     assert!(matches!(&*error, DialError::TimedOut(_)), "{error}");
-    // Removed while the next dial hangs: that one ends as well.
-    drop(pool.remove(&hole.address.to_string()).unwrap());
-    hole.empty().await;
-    assert_eq!(pool.status().dialling, 0);
-    assert!(budget.most() <= 2);
-    assert_keyed_balanced(&pool.status());
     drop(pool);
-    echo.empty().await;
-    // Its turn goes back after its stream.
+    hole.empty().await;
     until("its turn is given back", || budget.under_way() == 0).await;
 }
 

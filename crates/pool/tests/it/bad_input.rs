@@ -1,16 +1,15 @@
 //! Bad input is named, and changes nothing.
 
-mod scripted;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use scripted::{Scripted, Step, assert_balanced};
 use steadfast_pool::{
     Builder, GetError, InvalidConfig, KeyedError, KeyedPool, MAX_LIMIT, Manager, Pool, Tcp,
 };
 use tokio::time::sleep;
+
+use crate::scripted::{Scripted, Step, assert_balanced};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -9,6 +9,7 @@ use steadfast_breaker::{
     Breaker, Clock, Config, Cost, End, EventKind, ManualClock, Outcome, Period, Permit, Rejected, Request,
     Scope, Settlement, State, Window,
 };
+use steadfast_testkit::cases;
 
 const HOUR_MS: u64 = 3_600_000;
 /// From this duration on a call is slow.
@@ -653,7 +654,7 @@ fn compare(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2000), ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_agrees_with_the_naive_breaker(setting in setting(), steps in prop::collection::vec(step(), 1..120)) {

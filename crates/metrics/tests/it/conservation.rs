@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use steadfast_metrics::{Counter, Gauge, Histogram, HistogramSnapshot, LoadMetrics, Registry};
+use steadfast_testkit::skipped_unless_full;
 
 /// In a bucket so wide (16 384 values) that no sum of another number of records could pass for it.
 const VALUE: u64 = 1_048_577;
@@ -105,10 +106,12 @@ fn ended_threads_lose_nothing_and_count_nothing_twice() {
     threads_come_and_go(400_000, 1000);
 }
 
-/// `cargo test --release -p steadfast-metrics --test conservation -- --ignored --nocapture`
+/// `STEADFAST_FULL=1 cargo test --release -p steadfast-metrics --test it conservation -- --nocapture`
 #[test]
-#[ignore = "10^8 records take some seconds in release, and minutes without"]
 fn a_hundred_million_records() {
+    if skipped_unless_full("10⁸ records take minutes without optimisation") {
+        return;
+    }
     threads_come_and_go(100_000_000, 100_000);
 }
 

@@ -1,8 +1,6 @@
 //! Any history of a keyed pool in stopped time: addresses that come and go, requests that are dropped after any number of polls, connections that break, dials that are slow, fail, hang or panic. Beside it runs a small
 //! model: who may still be handed out, how many dials are under way, by when each request must have ended.
 
-mod scripted;
-
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +9,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use scripted::{REFUSED, Refused};
 use steadfast_pool::{
     AddressState, Connector, DialBudget, Handle, KeyedError, KeyedPool, KeyedStatus, Removal,
 };
+use steadfast_testkit::cases;
 use tokio::time::{Instant, sleep};
+
+use crate::scripted::{REFUSED, Refused};
 
 const ADDRESSES: [&str; 3] = ["a", "b", "c"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -484,7 +484,7 @@ async fn finish(mut model: Model<'_>, budget: &DialBudget) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(400), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_of_a_keyed_pool_is_sound(case in case()) {

@@ -1,16 +1,16 @@
 //! Any history of requests, cancellations after any number of polls, returns, faults and resizings, in stopped time: numbers balance at each step, nobody overtakes, and in the end nothing is left.
 
-mod scripted;
-
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use scripted::{Scripted, Step, assert_balanced, settle};
 use steadfast_pool::{DialBudget, GetError, Pool, Pooled, Stage};
+use steadfast_testkit::cases;
 use tokio::time::Instant;
+
+use crate::scripted::{Scripted, Step, assert_balanced, settle};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -97,7 +97,7 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-type Answer<'p> = Result<Pooled<'p, Scripted>, GetError<scripted::Refused>>;
+type Answer<'p> = Result<Pooled<'p, Scripted>, GetError<crate::scripted::Refused>>;
 
 struct Asked<'a> {
     future: Pin<Box<dyn Future<Output = Answer<'a>> + 'a>>,
@@ -314,7 +314,7 @@ async fn run(case: &Case) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(1000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_balances_and_leaves_nothing(case in case()) {

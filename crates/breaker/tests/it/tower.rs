@@ -1,5 +1,4 @@
 //! The tower layer: circuit before readiness, and the call on the service that was made ready.
-#![cfg(feature = "tower")]
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! A manager whose dials and checks do what a test says, and that counts what is alive.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,5 @@
 //! Shared connections by address, in stopped time.
 
-mod scripted;
-
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -11,13 +9,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use scripted::{REFUSED, Refused};
 use steadfast_pool::{
     AddressState, Connector, DialBudget, DialError, KeyedBuilder, KeyedError, KeyedPool, KeyedStage,
     KeyedStatus,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+
+use crate::scripted::{REFUSED, Refused};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where time isn't stopped: long enough for the slowest machine; nothing waits for it in vain.

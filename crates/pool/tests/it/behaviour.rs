@@ -1,7 +1,5 @@
 //! What the documentation promises, in stopped time.
 
-mod scripted;
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use scripted::{Scripted, Step, assert_balanced, settle};
 use steadfast_pool::{Builder, DialBudget, DialError, GetError, Pool, Stage};
 use tokio::time::{Instant, sleep};
+
+use crate::scripted::{Scripted, Step, assert_balanced, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -11,25 +11,13 @@ use steadfast_breaker::{
     Breaker, Class, Config, Cost, End, Ended, EventKind, ManualClock, Outcome, Period, Rejected, Request,
     Scope, Settlement, State, Window,
 };
+use steadfast_testkit::{TestRng, skipped_unless_full};
 
 const THREADS: usize = 8;
 /// A thread that was refused so often in a row lets a millisecond pass each time: a probe for which all wait may belong to a thread that sleeps.
 const PATIENCE: u64 = 1_000;
 /// Nobody sleeps for as long as it takes to be refused so often in a row.
 const REFUSED_MAX: u64 = 100_000;
-
-/// Random numbers that come again: splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// What one thread did, as it knows itself.
 #[derive(Default)]
@@ -131,7 +119,7 @@ impl Storm {
     }
 
     /// Asks once. True if it was let through.
-    fn one(&self, asked: u64, random: &mut Random, did: &mut Did) -> bool {
+    fn one(&self, asked: u64, random: &mut TestRng, did: &mut Did) -> bool {
         if asked.is_multiple_of(64) {
             self.clock.advance(Duration::from_millis(1));
         }
@@ -226,7 +214,7 @@ fn storm(permits: u64) {
         let work = |seed: u64| {
             let storm = &storm;
             scope.spawn(move || {
-                let (mut random, mut did) = (Random(seed), Did::default());
+                let (mut random, mut did) = (TestRng::new(seed), Did::default());
                 let (mut asked, mut granted) = (0, 0);
                 while granted < permits / THREADS as u64 {
                     granted += u64::from(storm.one(asked, &mut random, &mut did));
@@ -308,9 +296,12 @@ fn a_storm_of_permits_leaves_nothing() {
     storm(400_000);
 }
 
+/// `STEADFAST_FULL=1 cargo test --release -p steadfast-breaker --test it storm`
 #[test]
-#[ignore = "10⁸ permits take minutes; run it in a release build"]
 fn a_storm_of_a_hundred_million_permits_leaves_nothing() {
+    if skipped_unless_full("10⁸ permits take minutes without optimisation") {
+        return;
+    }
     storm(100_000_000);
 }
 

@@ -1,0 +1,6 @@
+//! The metrics' integration tests: one binary, a module for each subject.
+
+mod bounds;
+mod conservation;
+mod exposition;
+mod properties;
