@@ -81,7 +81,7 @@ pub use {
     embed::{Embedder, Lexical},
     error::OpenError,
     graph_memory::GraphMemory,
-    log::{Recovery, TornTail},
+    log::{Recovery, TornWrite},
     stats::{CommitTime, StoreStats},
     tenant::{Tenant, View},
     verified::{Defect, Verified},

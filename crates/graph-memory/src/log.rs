@@ -5,6 +5,7 @@
 
 mod file_log;
 mod format;
+mod reader;
 mod recovery;
 mod segments;
 mod store_file;
@@ -14,7 +15,7 @@ use std::io;
 use steadfast_memory_api::Seq;
 
 pub(crate) use file_log::FileLog;
-pub use recovery::{Recovery, TornTail};
+pub use recovery::{Recovery, TornWrite};
 
 /// Why commands could not be appended.
 #[derive(Debug)]

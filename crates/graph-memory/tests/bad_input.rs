@@ -1141,6 +1141,6 @@ fn a_store_that_is_dropped_without_close_is_clean() {
     let Fixture { memory, acme, dir, .. } = store;
     drop((memory, acme));
     let memory = open(dir.path(), small()).unwrap();
-    assert!(memory.recovery().clean && memory.recovery().cut.is_empty());
+    assert!(memory.recovery().clean && memory.recovery().torn_writes.is_empty());
     assert_eq!(memory.state_hash(), hash);
 }

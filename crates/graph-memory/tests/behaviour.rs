@@ -565,7 +565,7 @@ fn recovery_tells_what_was_found() {
     let memory = open(dir.path());
     let new = memory.recovery();
     assert_eq!((new.commands, new.batches, new.last_seq, new.epoch), (0, 0, Seq::new(0), 1));
-    assert!(new.clean && new.cut.is_empty());
+    assert!(new.clean && new.torn_writes.is_empty());
     let acme = memory.tenant("acme").unwrap();
     for n in 0..5 {
         remember(&acme, &n.to_string());
@@ -576,7 +576,7 @@ fn recovery_tells_what_was_found() {
     let again = open(dir.path());
     let found = again.recovery().clone();
     assert_eq!((found.commands, found.last_seq, found.epoch), (last_seq.get(), last_seq, 2));
-    assert!(found.clean && found.cut.is_empty());
+    assert!(found.clean && found.torn_writes.is_empty());
     assert_eq!(again.stats().last_seq, last_seq);
     assert_eq!(again.stats().tenants, 1);
     // Nothing is written in between.
@@ -601,7 +601,7 @@ fn a_copy_of_an_open_store_opens_with_all_that_was_acknowledged_and_is_not_clean
     }
     let crashed = open(copy.path());
     assert!(!crashed.recovery().clean);
-    assert_eq!(crashed.recovery().cut, []);
+    assert_eq!(crashed.recovery().torn_writes, []);
     assert_eq!(crashed.state_hash(), memory.state_hash());
     assert_eq!(remember(&crashed.tenant("acme").unwrap(), "goes on"), Id::new(6));
 }

@@ -1,16 +1,14 @@
-//! Damage: whatever happens to the bytes of a log, it opens with all that was acknowledged or is refused, with the
-//! file and the place. Never a panic, never a silent loss.
+//! Damage to real files: a store opens with all that was acknowledged, or is refused with the file and the byte. Never a
+//! panic, never a silent loss.
 //!
-//! There is one limit, and it is tested as such: in a log that was not closed, damage to the very last batch that
-//! looks just like an interrupted write can't be told from one. It is cut then, and reported.
+//! Every bit, every length and every structure is tried where the bytes are judged, in `src/log/reader/tests.rs`. Here
+//! each class of damage goes once through the public API. [`forgery`] has tenants who try to pass for the store.
 
 mod simulated_disk;
 
-#[path = "damage/bits.rs"]
-mod bits;
 #[path = "damage/forgery.rs"]
 mod forgery;
 #[path = "damage/log.rs"]
 mod log;
-#[path = "damage/structure.rs"]
-mod structure;
+#[path = "damage/real_files.rs"]
+mod real_files;

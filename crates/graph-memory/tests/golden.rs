@@ -77,7 +77,7 @@ fn every_golden_store_has_the_state_that_it_had_when_it_was_made() {
         image::restore(&store.join("image.txt"), dir.path());
         let expected = std::fs::read_to_string(store.join("state.txt")).unwrap();
         let memory = open(dir.path());
-        assert!(memory.recovery().cut.is_empty());
+        assert!(memory.recovery().torn_writes.is_empty());
         assert_eq!(describe(&memory), expected, "{}", store.display());
         for name in TENANTS {
             memory.tenant(name).unwrap().view().unwrap().verify().unwrap();

@@ -134,7 +134,8 @@ fn header_crc(store_id: u128, bytes: &[u8; HEADER_BYTES]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&store_id.to_le_bytes()), &bytes[..HEADER_BYTES - 5])
 }
 
-fn seal(store_id: u128, bytes: &mut [u8; HEADER_BYTES]) {
+/// Gives a header the CRC that it has in the store of this id, and its end mark.
+pub(crate) fn seal(store_id: u128, bytes: &mut [u8; HEADER_BYTES]) {
     let crc = header_crc(store_id, bytes);
     bytes[HEADER_BYTES - 5..HEADER_BYTES - 1].copy_from_slice(&crc.to_le_bytes());
     bytes[HEADER_BYTES - 1] = END;
@@ -306,12 +307,14 @@ pub(crate) fn looks_torn(bytes: &[u8], offset: usize) -> bool {
 
 /// The place behind the last byte that isn't 0; 0 if all are.
 pub(crate) fn zeros_from(bytes: &[u8]) -> usize {
-    // In large steps first: most of a segment is zero.
+    // In large steps first: most of a segment is zero, and most of a small batch's page.
     let mut end = bytes.len();
-    while let Some(start) = end.checked_sub(4096)
-        && bytes[start..end].iter().fold(0, |any, byte| any | byte) == 0
-    {
-        end = start;
+    for step in [4096, 64] {
+        while let Some(start) = end.checked_sub(step)
+            && bytes[start..end].iter().fold(0, |any, byte| any | byte) == 0
+        {
+            end = start;
+        }
     }
     bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
@@ -427,7 +430,7 @@ mod tests {
     fn zeros_are_found_from_the_end() {
         let mut bytes = vec![0; 10_000];
         assert_eq!(zeros_from(&bytes), 0);
-        for at in [0, 1, 4095, 4096, 9_999] {
+        for at in [0, 1, 63, 64, 65, 1_800, 4095, 4096, 9_999] {
             bytes[at] = 1;
             assert_eq!(zeros_from(&bytes), at + 1);
         }

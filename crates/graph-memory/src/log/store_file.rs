@@ -27,7 +27,16 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
     dir.join(NAME)
 }
 
-/// The id of the store in `dir`, if the file is there.
+/// Why the file is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum StoreFault {
+    /// No version writes such bytes.
+    Damaged(&'static str),
+    /// The store has this format, which is newer than [`FORMAT`].
+    NewerFormat(u32),
+}
+
+/// Returns the id of the store in `dir`, if the file is there.
 pub(crate) fn read(file_system: &dyn FileSystem, dir: &Path) -> Result<Option<u128>, OpenError> {
     let path = path(dir);
     let file = match file_system.open(&path) {
@@ -37,27 +46,33 @@ pub(crate) fn read(file_system: &dyn FileSystem, dir: &Path) -> Result<Option<u1
     };
     let mut bytes = vec![0; BYTES_MAX];
     let length = file.read_at(&mut bytes, 0).map_err(OpenError::io(&path, "read"))?;
-    bytes.truncate(length);
-    let damaged = |detail: &str| OpenError::Damaged {
-        file: path.clone(),
-        offset: 0,
-        seq: Seq::new(0),
-        detail: detail.into(),
-    };
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it isn't text"))?;
-    let (body, crc) = text.rsplit_once("crc ").ok_or_else(|| damaged("it has no checksum"))?;
+    match parse(&bytes[..length]) {
+        Ok(id) => Ok(Some(id)),
+        Err(StoreFault::Damaged(detail)) => {
+            Err(OpenError::Damaged { file: path, offset: 0, seq: Seq::new(0), detail: detail.into() })
+        }
+        Err(StoreFault::NewerFormat(found)) => {
+            Err(OpenError::NewerFormat { file: path, found, supported: FORMAT })
+        }
+    }
+}
+
+/// Returns the id of the store, from the bytes of the file.
+pub(crate) fn parse(bytes: &[u8]) -> Result<u128, StoreFault> {
+    let text = std::str::from_utf8(bytes).map_err(|_| StoreFault::Damaged("it isn't text"))?;
+    let (body, crc) = text.rsplit_once("crc ").ok_or(StoreFault::Damaged("it has no checksum"))?;
     if crc.trim_end() != format!("{:08x}", crc32c::crc32c(body.as_bytes())) {
-        return Err(damaged("its checksum is wrong"));
+        return Err(StoreFault::Damaged("its checksum is wrong"));
     }
     let field = |name: &str| body.lines().find_map(|line| line.strip_prefix(name));
     let format = field("format ")
         .and_then(|format| format.parse().ok())
-        .ok_or_else(|| damaged("it tells no format"))?;
+        .ok_or(StoreFault::Damaged("it tells no format"))?;
     if format > FORMAT {
-        return Err(OpenError::NewerFormat { file: path, found: format, supported: FORMAT });
+        return Err(StoreFault::NewerFormat(format));
     }
     let id = field("store ").and_then(|id| u128::from_str_radix(id, 16).ok());
-    Ok(Some(id.ok_or_else(|| damaged("it tells no store"))?))
+    id.ok_or(StoreFault::Damaged("it tells no store"))
 }
 
 /// Writes the file, durably, in place of one that may be there.

@@ -58,6 +58,6 @@ pub(crate) fn go_on(
     drop(memory);
     let memory = recover(disk, log, &mut possible);
     let recovery = memory.recovery();
-    assert!(recovery.clean && recovery.cut.is_empty() && recovery.epoch == epoch + 1, "{recovery:?}");
+    assert!(recovery.clean && recovery.torn_writes.is_empty() && recovery.epoch == epoch + 1, "{recovery:?}");
     assert_eq!(memory.state_hash(), hash, "replayed, the state is another");
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use steadfast_graph_memory::{GraphMemory, LogConfig, OnSlug, OpenError, TornTail};
+use steadfast_graph_memory::{GraphMemory, LogConfig, OnSlug, OpenError, TornWrite};
 
 use crate::commands::{Command, text};
 use crate::enumerated::tears;
@@ -254,7 +254,7 @@ fn check_cut(disk: &SimulatedDisk, kept: &Kept, write: &Range<u64>, possible: &P
     let _case = Case(format!("{kept:?} of {write:?} survived"));
     let disk = disk.after_power_loss(&Survival::LastWrite(kept.clone()));
     let memory = recover(&disk, &one_by_one(), &mut possible.clone());
-    let [TornTail { file, offset, bytes, .. }] = memory.recovery().cut.as_slice() else {
+    let [TornWrite { file, offset, bytes, .. }] = memory.recovery().torn_writes.as_slice() else {
         panic!("not one cut is reported: {:?}", memory.recovery())
     };
     assert_eq!(file, &Path::new(DIR).join("log/0000000000000001.seg"));
@@ -303,16 +303,16 @@ fn nothing_is_reported_when_nothing_was_torn() {
     let (disk, _, possible) = in_flight(&Command::allocate(text("torn", 2500)));
     let lost = disk.after_power_loss(&Survival::NothingUnsynced);
     let memory = recover(&lost, &one_by_one(), &mut possible.clone());
-    assert!(memory.recovery().cut.is_empty() && !memory.recovery().clean);
+    assert!(memory.recovery().torn_writes.is_empty() && !memory.recovery().clean);
 
     let whole = disk.after_power_loss(&Survival::EverythingUnsynced);
     let memory = open(&whole).unwrap();
-    assert!(memory.recovery().cut.is_empty() && !memory.recovery().clean);
+    assert!(memory.recovery().torn_writes.is_empty() && !memory.recovery().clean);
     assert_eq!(memory.recovery().last_seq.get(), memory.recovery().commands);
 
     memory.close_blocking().unwrap();
     let memory = open(&whole).unwrap();
-    assert!(memory.recovery().cut.is_empty() && memory.recovery().clean);
+    assert!(memory.recovery().torn_writes.is_empty() && memory.recovery().clean);
 }
 
 #[test]

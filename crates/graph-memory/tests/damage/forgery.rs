@@ -2,17 +2,18 @@
 //! that is right proves that something durable is damaged. Nobody but the store itself may be able to make one.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use steadfast_graph_memory::{Allocate, OpenError};
 
-use crate::log::{HEADER_BYTES, PAGE_BYTES, allocate, batches, seal, seal_without_store, segment};
-use crate::simulated_disk::store::open;
+use crate::log::{HEADER_BYTES, PAGE_BYTES, allocate, batches, seal, seal_without_store, store_id};
+use crate::simulated_disk::store::{DIR, open};
 use crate::simulated_disk::{SECTOR_BYTES, SimulatedDisk, Survival};
 
 const ANOTHER_STORE: [u8; 16] = [7; 16];
 
-fn store_id(bytes: &[u8]) -> [u8; 16] {
-    bytes[20..36].try_into().unwrap()
+fn segment(number: u64) -> PathBuf {
+    Path::new(DIR).join(crate::log::segment(number))
 }
 
 fn last_batch(bytes: &[u8]) -> Range<usize> {
@@ -52,11 +53,12 @@ impl Attacked {
         disk
     }
 
-    fn check_cut(&self, disk: &SimulatedDisk, what: &str) {
+    fn check_erased(&self, disk: &SimulatedDisk, what: &str) {
         let memory = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(memory.state_hash(), self.hash_before, "{what}");
-        let cut: Vec<_> = memory.recovery().cut.iter().map(|tail| (tail.file.clone(), tail.offset)).collect();
-        assert_eq!(cut, [(segment(1), self.last.start as u64)], "{what}");
+        let torn: Vec<_> =
+            memory.recovery().torn_writes.iter().map(|torn| (torn.file.clone(), torn.offset)).collect();
+        assert_eq!(torn, [(segment(1), self.last.start as u64)], "{what}");
     }
 }
 
@@ -97,7 +99,7 @@ fn a_header_that_a_tenant_writes_as_attributes_proves_nothing() {
         let text_bytes = 6000 + tried.next_multiple_of(PAGE_BYTES) - tried;
         let attacked = attacked(with_attributes(&header, text_bytes));
         assert_eq!(place(&attacked) % PAGE_BYTES, 0);
-        attacked.check_cut(&attacked.torn(|_| ()), what);
+        attacked.check_erased(&attacked.torn(|_| ()), what);
     }
 }
 
@@ -123,7 +125,7 @@ fn check_later_header(what: &str, is_proof: bool, change: impl FnOnce(&mut [u8],
         let OpenError::Damaged { offset, .. } = error else { panic!("{what}: {error}") };
         assert_eq!(offset, attacked.last.start as u64, "{what}");
     } else {
-        attacked.check_cut(&disk, what);
+        attacked.check_erased(&disk, what);
     }
 }
 

@@ -179,7 +179,7 @@ fn a_close_that_needs_a_segment_in_vain_says_so_and_loses_nothing() {
             // The directory is free, and the store is whole.
             let memory = open(&refusing.disk.after_power_loss(&Survival::NothingUnsynced)).unwrap();
             assert_eq!(memory.state_hash(), hash);
-            assert!(memory.recovery().clean == closes && memory.recovery().cut.is_empty());
+            assert!(memory.recovery().clean == closes && memory.recovery().torn_writes.is_empty());
         }
     }
 }
