@@ -81,7 +81,7 @@ impl fmt::Display for Language {
     }
 }
 
-/// A stemmer was asked for in a build without the cargo feature `stemming`.
+/// A stemmer was requested in a build without the cargo feature `stemming`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoStemming {
     /// The stemmer's language.

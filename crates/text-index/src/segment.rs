@@ -1,5 +1,5 @@
-//! A sealed segment: documents that never change, in the order of their ids, and the postings of
-//! their terms and tags.
+//! A sealed segment: documents that never change, by ascending id, and the postings of their terms
+//! and tags.
 
 pub(crate) mod build;
 pub(crate) mod classes;
@@ -19,10 +19,10 @@ pub(crate) const DOCUMENTS_MAX: usize = 1 << 20;
 /// The most postings of a segment, so that a position in the lists has 32 bits.
 pub(crate) const POSTINGS_MAX: usize = 1 << 30;
 
-/// Sealed documents. See the module's text.
+/// Sealed documents: see the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// By document, ascending; an id that was removed and inserted again comes more than once.
+    /// By document, ascending; an id occurs more than once if it was removed and inserted again.
     ids: Box<[u64]>,
     /// By document: occurrences of all its terms.
     lengths: Box<[u32]>,
@@ -30,9 +30,9 @@ pub(crate) struct Segment {
     classes: Classes,
     terms: Dictionary,
     plain: Box<[u32]>,
-    /// For each frequent term a head for each block and one more.
+    /// For each frequent term a head per block and one more.
     heads: Box<[Head]>,
-    /// Where each frequent term's bytes begin, and the end of the last one.
+    /// The start of each frequent term's bytes, and the end of the last one.
     byte_starts: Box<[usize]>,
     bytes: Box<[u8]>,
     /// Counts of [`HIGH_COUNT`] and more, sorted by term and document.
@@ -43,7 +43,7 @@ pub(crate) struct Segment {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct HighCount {
-    /// Which of the dictionary's terms.
+    /// The term's number in the dictionary.
     term: u32,
     doc: u32,
     count: u8,
@@ -73,7 +73,7 @@ impl Segment {
         self.ids.len()
     }
 
-    /// Postings of all terms.
+    /// Returns the number of postings of all terms.
     pub(crate) fn postings(&self) -> usize {
         self.postings
     }
@@ -82,7 +82,7 @@ impl Segment {
         self.ids[doc as usize]
     }
 
-    /// The documents with an id from `first` to `last`.
+    /// Returns the documents with an id from `first` to `last`.
     pub(crate) fn docs_within(&self, first: u64, last: u64) -> Range<usize> {
         let start = self.ids.partition_point(|&id| id < first);
         start..start + self.ids[start..].partition_point(|&id| id <= last)
@@ -112,7 +112,7 @@ impl Segment {
         self.terms.get(key).map(|(number, _)| self.term_number(number))
     }
 
-    /// How many documents hold the term, dead ones included.
+    /// Returns how many documents hold the term, dead ones included.
     pub(crate) fn holders(&self, key: u64) -> u32 {
         self.terms.get(key).map_or(0, |(_, entry)| entry.documents)
     }
@@ -140,7 +140,7 @@ impl Segment {
         Term { number: number as u32, key: self.terms.key(number), documents: entry.documents, postings }
     }
 
-    /// How often a term occurs in a document that its posting gives `class`.
+    /// Returns how often a term occurs in a document whose posting has `class`.
     pub(crate) fn count(&self, term: &Term<'_>, doc: u32, class: u8) -> u8 {
         let group = count_group(class);
         if group < HIGH_COUNT {
@@ -150,7 +150,7 @@ impl Segment {
         at.map_or(group, |at| self.high_counts[at].count)
     }
 
-    /// The saturation of a posting, exactly.
+    /// Returns the exact saturation of a posting.
     #[inline]
     pub(crate) fn saturation(&self, term: &Term<'_>, doc: u32, class: u8, scoring: &Scoring) -> f64 {
         if self.classes.is_exact(class) {
@@ -183,18 +183,18 @@ impl Segment {
             + self.tags.bytes()
     }
 
-    /// How each class reads among `classes`, if that can be told from the class alone.
+    /// Returns each class translated to `classes`, if the class alone determines that.
     pub(crate) fn classes_among(&self, classes: &Classes) -> Option<[u8; 256]> {
         classes.translation_of(&self.classes)
     }
 
-    /// The class of a posting with this count.
+    /// Returns the class of a posting with this count.
     pub(crate) fn class(&self, doc: u32, count: u8) -> u8 {
         classes::class(count, self.classes.range(self.length(doc)))
     }
 
-    /// Whether the bounds of a term's postings are those of its fronts, stretch by stretch or block
-    /// by block: for a short and a long mean length.
+    /// Returns whether the fronts of a term bound its postings, stretch by stretch or block by
+    /// block, for a short and a long mean length.
     pub(crate) fn fronts_hold(&self, term: &Term<'_>) -> bool {
         [1.0, 1e3].into_iter().all(|mean_length| {
             let bounds = self.classes.bounds(mean_length);
@@ -227,7 +227,7 @@ impl Segment {
     }
 }
 
-/// What turns a segment's classes into scores, for one mean length.
+/// Turns a segment's classes into scores, for one mean length.
 pub(crate) struct Scoring {
     pub(crate) bounds: Bounds,
     mean_length: f64,

@@ -1,13 +1,13 @@
-//! A graph over the rows of a segment: from a few entry points, greedily along links to ever better
-//! rows.
+//! A graph over the rows of a segment. A search starts at a few entry points and follows links
+//! greedily to better rows.
 //!
 //! The shape is that of Vamana (Subramanya et al., DiskANN, 2019): one flat graph of bounded
 //! degree, whose links are pruned so that some are short and some are long. Entry points are rows,
 //! several of them, since a mean is near nothing and clusters may be far apart.
 //!
-//! Invariants, which `check` walks: links are in range, are never a row's own, none is held twice,
-//! and every row can be reached from the entry points. Removed rows are passed through and not
-//! returned.
+//! Invariants, which `check` verifies: links are in range, no row links to itself or twice to
+//! another, and every row can be reached from the entry points. Searches walk through removed rows
+//! and don't return them.
 
 use std::cell::RefCell;
 
@@ -66,7 +66,7 @@ impl Links {
     }
 }
 
-/// Links, entry points, and how wide to search.
+/// Links, entry points, and beam widths.
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
     links: Links,
@@ -79,12 +79,12 @@ impl Graph {
         (self.links.all.capacity() + self.entries.capacity()) * size_of::<u32>()
     }
 
-    /// How many candidates to keep for `k` hits; none when the scan is cheaper or the effort asks
-    /// for it.
+    /// Returns how many candidates to keep for `k` hits; `None` if a scan is cheaper or the effort
+    /// requires it.
     pub(crate) fn beam_for(&self, effort: Effort, k: usize) -> Option<usize> {
         let beam = match effort {
             Effort::Exact => return None,
-            // As wide as the segment is a scan, and a slow one.
+            // A beam as wide as the segment is a slow scan.
             Effort::Beam(beam) => return Some(beam.max(k)).filter(|&beam| beam < self.calibration.rows()),
             Effort::Recall95 => self.calibration.beam95?,
             Effort::Recall99 => self.calibration.beam99?,
@@ -95,7 +95,7 @@ impl Graph {
         self.calibration.is_cheaper(beam).then_some(beam)
     }
 
-    /// Checks the invariants; the number of links.
+    /// Checks the invariants and returns the number of links.
     pub(crate) fn check(&self, rows: usize) -> Result<usize, String> {
         if self.links.all.len() != rows * self.links.degree || self.entries.is_empty() {
             return Err(format!(
@@ -153,11 +153,11 @@ fn reachable(links: &Links, entries: &[u32], rows: usize) -> Vec<bool> {
     reached
 }
 
-/// What orders rows as the score does, from the products of their codes.
+/// Keys that order rows as the score does, from the products of their codes.
 #[derive(Clone, Copy)]
 struct Keys<'a> {
     scales: &'a [f32],
-    /// Under L2: what a product counts, and the norms of the rows.
+    /// Under L2: the factor of a product, and the norms of the rows.
     l2: Option<(f64, &'a [f64])>,
 }
 
@@ -180,11 +180,11 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// What a search needs beside the index; one for each thread, kept between searches.
+/// Scratch memory of a search; one per thread, kept between searches.
 #[derive(Default)]
 struct Scratch {
     beam: Beam,
-    /// A bit for each row whose key was made.
+    /// A bit for each row whose key was computed.
     met: Vec<u64>,
     fresh: Vec<u32>,
     dots: Vec<i32>,
@@ -197,8 +197,8 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Walks from `entries` until the best `width` rows that were met have all had their links
-    /// followed. They are in `beam` then. Returns how many keys were made.
+    /// Walks from `entries` until the links of the best `width` rows met are all followed, and
+    /// leaves these rows in `beam`. Returns how many keys were computed.
     fn walk(
         &mut self,
         (rows, links, entries): (&Rows, &Links, &[u32]),
@@ -242,11 +242,11 @@ impl Scratch {
     }
 }
 
-/// Rows of a segment that a filter is tried on to guess how many it admits.
+/// Rows of a segment that a filter is tried on to estimate how many it admits.
 const TRIED: usize = 64;
 
-/// Adds the best `k` and some more of a segment to `hits`; false when a scan is cheaper, and `hits`
-/// is untouched.
+/// Adds the best `k` and some more of a segment to `hits`. Returns false, and leaves `hits` as it
+/// is, if a scan is cheaper.
 pub(crate) fn search(
     view: &SegmentView,
     query: &Query,
@@ -264,7 +264,7 @@ pub(crate) fn search(
         let admitted = (0..tried).filter(|at| admits(at * rows.len() / tried)).count();
         width = beam.saturating_mul(tried) / admitted.max(1);
     }
-    // Taken out, not borrowed: a filter may search, too.
+    // Taken, not borrowed: a filter may search, too.
     let mut scratch = SCRATCH.take();
     let keys = Keys::new(rows, query);
     let mut enough = false;

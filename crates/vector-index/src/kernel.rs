@@ -1,7 +1,7 @@
 //! The arithmetic: dot products of codes, and exact scores of the originals.
 //!
 //! Codes are whole numbers from -127 to 127, stored with 128 added: the fast instruction multiplies
-//! unsigned by signed bytes. A query keeps its codes signed, and 128 times their sum is taken off
+//! unsigned by signed bytes. A query keeps its codes signed, and 128 times their sum is subtracted
 //! again. Sums of codes are exact.
 //!
 //! Scores of the originals are the same bits on every machine: products and sums are plain `f64`
@@ -21,10 +21,10 @@ pub(crate) const LINE: usize = 64;
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u8; LINE]);
 
-/// What is added to a code when it is stored.
+/// The offset of a stored code.
 pub(crate) const OFFSET: u8 = 128;
 
-/// A row of nothing but zero codes.
+/// A line of zero codes.
 pub(crate) const ZERO_LINE: Line = Line([OFFSET; LINE]);
 
 /// One side of a dot product: signed codes, and their sum.
@@ -35,7 +35,7 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    /// Takes over the codes of a stored row.
+    /// Copies the codes of a stored row.
     pub(crate) fn set(&mut self, row: &[Line]) {
         self.lines.clear();
         let mut sum = 0;
@@ -54,7 +54,7 @@ impl Signed {
     }
 }
 
-/// The functions that this processor runs best.
+/// The fastest kernels that this processor runs.
 struct Kernels {
     name: &'static str,
     /// Raw products of the signed codes with `out.len()` rows in sequence.
@@ -66,11 +66,11 @@ struct Kernels {
     quantise: Quantise,
 }
 
-/// The signed codes, all rows, the numbers of those that are wanted; and where their products go.
+/// Arguments: the signed codes, all rows, the numbers of the rows to multiply, and their products.
 type Gather = fn(&[Line], &[Line], &[u32], &mut [i32]);
 
-/// Values, the largest of them without its sign, what a code stands for; and where the codes and
-/// what they lose go.
+/// Arguments: values, the largest absolute value, the value of code 1, the codes, and the
+/// differences that they make.
 type Quantise = fn(&[f32], f32, f32, &mut [Line], &mut [f32]);
 
 fn kernels() -> &'static Kernels {
@@ -84,19 +84,20 @@ fn kernels() -> &'static Kernels {
     })
 }
 
-/// The name of the instruction set that was chosen for this machine.
+/// Returns the name of the instruction set that is used on this machine.
 pub fn instruction_set() -> &'static str {
     kernels().name
 }
 
-/// Dot products of `query` with consecutive rows, the first of which begins at `rows[0]`.
+/// Computes the dot products of `query` with consecutive rows, the first of which begins at
+/// `rows[0]`.
 pub(crate) fn dots_in_sequence(query: &Signed, rows: &[Line], out: &mut [i32]) {
     assert!(rows.len() >= query.lines.len() * out.len(), "rows end before the last product");
     (kernels().sequence)(&query.lines, rows, out);
     take_offset_off(query, out);
 }
 
-/// Dot products of `query` with the rows of these numbers, in this order.
+/// Computes the dot products of `query` with the rows of these numbers, in this order.
 pub(crate) fn dots_of(query: &Signed, rows: &[Line], numbers: &[u32], out: &mut [i32]) {
     assert_eq!(numbers.len(), out.len());
     let held = rows.len() / query.lines.len();
@@ -112,13 +113,13 @@ fn take_offset_off(query: &Signed, out: &mut [i32]) {
     }
 }
 
-/// The dot product of two vectors of one length.
+/// Returns the dot product of two vectors of equal length.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     (kernels().dot)(a, b)
 }
 
-/// The squared Euclidean distance of two vectors of one length.
+/// Returns the squared Euclidean distance of two vectors of equal length.
 pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     (kernels().distance)(a, b)
@@ -136,7 +137,7 @@ pub(crate) fn quantise(
     (kernels().quantise)(values, largest, scale, codes, differences);
 }
 
-/// Asks for the first lines of a row ahead of their use.
+/// Prefetches the line that holds an element.
 #[inline]
 pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -46,7 +46,7 @@ impl Ord for Score {
     }
 }
 
-/// The `k` highest of the numbers shown to it.
+/// The `k` highest of the numbers offered to it.
 struct Highest {
     k: usize,
     heap: BinaryHeap<Reverse<Score>>,
@@ -57,7 +57,7 @@ impl Highest {
         Self { k, heap: BinaryHeap::new() }
     }
 
-    /// The k-th highest so far; below everything while there are fewer.
+    /// Returns the k-th highest so far; minus infinity while there are fewer.
     fn floor(&self) -> f64 {
         if self.heap.len() < self.k {
             return f64::NEG_INFINITY;
@@ -83,7 +83,7 @@ struct Candidate<'a> {
     row: usize,
 }
 
-/// Which ids a search may return.
+/// Ids that a search may return; all if not set.
 pub(crate) type Filter<'a> = Option<&'a dyn Fn(u64) -> bool>;
 
 /// A search over any number of blocks of rows.
@@ -99,11 +99,11 @@ pub(crate) struct Scan<'a> {
     row_ids: bool,
 }
 
-/// Rows whose codes are multiplied in one go.
+/// Rows whose codes are multiplied at a time.
 const RUN: usize = 256;
 
 impl<'a> Scan<'a> {
-    /// `k` is at least one.
+    /// Creates a scan; `k` is at least one.
     pub(crate) fn new(query: &'a Query, k: usize, filter: Filter<'a>) -> Self {
         Self {
             query,

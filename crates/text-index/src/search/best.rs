@@ -1,4 +1,4 @@
-//! The best documents so far, and what a document needs to become one of them.
+//! The best documents so far, and the score that a document needs to become one of them.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use super::Scored;
 /// The `k` best so far.
 pub(super) struct Best<'a> {
     k: usize,
-    /// The worst on top.
+    /// A heap with the worst at its top.
     heap: BinaryHeap<Reverse<Ranked>>,
     accept: Option<&'a dyn Fn(u64) -> bool>,
     met: u64,
@@ -44,7 +44,7 @@ impl PartialOrd for Ranked {
 impl<'a> Best<'a> {
     pub(super) fn new(k: usize, accept: Option<&'a dyn Fn(u64) -> bool>) -> Self {
         let floor = if k == 0 { f64::INFINITY } else { f64::NEG_INFINITY };
-        // Room for what is usual; more grows with what is found.
+        // Capacity for the usual k; it grows with the hits.
         Self { k, heap: BinaryHeap::with_capacity(k.min(256) + 1), accept, met: 0, floor }
     }
 
@@ -52,19 +52,19 @@ impl<'a> Best<'a> {
         self.heap.len() >= self.k
     }
 
-    /// Documents that were accepted, the listed ones and those that gave way.
+    /// Returns how many documents were accepted, including those that better ones displaced.
     pub(super) fn met(&self) -> u64 {
         self.met
     }
 
-    /// Below this nothing can enter.
+    /// Returns the score below which no document can enter.
     #[inline]
     pub(super) fn floor(&self) -> f64 {
         self.floor
     }
 
-    /// Whether a document with at most this score could enter, if its id is no lower than what
-    /// `least_id` tells.
+    /// Returns whether a document with at most this score, and at least the id that `least_id`
+    /// returns, could enter.
     #[inline]
     pub(super) fn could_enter(&self, score: f64, least_id: impl FnOnce() -> u64) -> bool {
         if score < self.floor {
@@ -81,7 +81,7 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// Lets a document in if it is good enough and accepted.
+    /// Adds a document if it is good enough and accepted.
     pub(super) fn offer(&mut self, id: u64, score: f64, terms: u64) {
         if !self.could_enter(score, || id) || !self.accept.is_none_or(|accept| accept(id)) {
             return;
@@ -92,7 +92,7 @@ impl<'a> Best<'a> {
             self.heap.pop();
         }
         if let (true, Some(Reverse(Ranked(worst)))) = (self.is_full(), self.heap.peek()) {
-            // Rounding to f32 moves a number by no more than 2^-24 of it.
+            // Rounding to f32 changes a number by at most 2^-24 of it.
             self.floor = f64::from(worst.score) * (1.0 - f64::from(f32::EPSILON));
         }
     }

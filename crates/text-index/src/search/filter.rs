@@ -1,4 +1,4 @@
-//! Which documents may be found: those alive, with the tags and ids that a query asks for.
+//! The documents that a query admits: the live ones with its tags and ids.
 
 use std::ops::Range;
 
@@ -8,11 +8,11 @@ use crate::index::SegmentView;
 use crate::segment::{TagList, TagPostings};
 use crate::tail::Entry;
 
-/// A hint is followed where it leaves at most one in so many documents: else its bitmaps cost more
+/// A hint is used if it leaves at most one in so many documents: otherwise its bitmaps cost more
 /// than they save.
 const HINT_SHARE: u64 = 8;
 
-/// Which documents of a segment may be found.
+/// The documents of a segment that a query admits.
 pub(crate) enum Allowed<'a> {
     /// All.
     All { documents: usize },
@@ -23,7 +23,7 @@ pub(crate) enum Allowed<'a> {
 }
 
 impl<'a> Allowed<'a> {
-    /// None if it can be told at once that there are none.
+    /// Returns `None` if it is clear at once that there are none.
     pub(crate) fn new(view: &'a SegmentView, query: &Query<'_>) -> Option<Self> {
         let documents = view.segment.documents();
         let tags = view.segment.tags();
@@ -73,7 +73,7 @@ impl<'a> Allowed<'a> {
         }
     }
 
-    /// The bits of documents from `64 * at` on.
+    /// Returns the bits of documents from `64 * at` on.
     pub(crate) fn word(&self, at: usize) -> u64 {
         let all = |documents: usize| match documents.saturating_sub(at * 64) {
             0 => 0,
@@ -87,7 +87,8 @@ impl<'a> Allowed<'a> {
         }
     }
 
-    /// Whether tags leave only some, so that it is worth to look before a block is scored.
+    /// Returns whether tags or ids admit only some, so that it pays to check before a block is
+    /// scored.
     pub(crate) fn is_selective(&self) -> bool {
         matches!(self, Self::Only(_))
     }
@@ -107,7 +108,7 @@ impl<'a> Allowed<'a> {
     }
 }
 
-/// The documents with any of the tags, of those in `within`; none if there are none of them.
+/// Returns the documents in `within` that have any of the tags; `None` if there are none.
 fn union_within(tags: &TagList, any: &[u64], documents: usize, within: Option<Vec<u64>>) -> Option<Vec<u64>> {
     let mut union = vec![0_u64; documents.div_ceil(64)];
     let mut found = false;
@@ -125,7 +126,7 @@ fn union_within(tags: &TagList, any: &[u64], documents: usize, within: Option<Ve
     found.then(|| intersection(union, within))
 }
 
-/// The bits of all documents of these ranges.
+/// Returns the bits of all documents of these ranges.
 fn bits_of(ranges: impl Iterator<Item = Range<usize>>, documents: usize) -> Vec<u64> {
     let mut bits = vec![0_u64; documents.div_ceil(64)];
     for docs in ranges {
@@ -146,7 +147,7 @@ fn intersection(mut bits: Vec<u64>, within: Option<Vec<u64>>) -> Vec<u64> {
     bits
 }
 
-/// Whether a query leaves out any document of the tail.
+/// Returns whether a query may exclude a document of the tail.
 pub(super) fn is_selective(query: &Query<'_>) -> bool {
     !query.tags_all.is_empty()
         || !query.tags_any.is_empty()
@@ -154,7 +155,7 @@ pub(super) fn is_selective(query: &Query<'_>) -> bool {
         || query.id_range.is_some()
 }
 
-/// Whether a document of the tail has the tags, and an id that it may have.
+/// Returns whether a document of the tail has the tags and an id that a query admits.
 pub(super) fn passes(entry: &Entry<'_>, query: &Query<'_>) -> bool {
     query.id_range.is_none_or(|(first, last)| (first..=last).contains(&entry.id))
         && query.ids.is_none_or(|ids| ids.binary_search(&entry.id).is_ok())
@@ -162,7 +163,7 @@ pub(super) fn passes(entry: &Entry<'_>, query: &Query<'_>) -> bool {
         && query.tags_any.iter().all(|group| group.iter().any(|&tag| entry.has_tag(tag)))
 }
 
-/// A group of tags that many documents are asked about.
+/// A group of tags, prepared for checking many documents.
 pub(super) struct Group {
     /// Ascending.
     tags: Vec<u64>,

@@ -1,4 +1,4 @@
-//! The best documents of a segment.
+//! Finds the best documents of a segment.
 //!
 //! A segment's documents lie in blocks of 256. For each block the bounds of the query's terms are
 //! added up, and the blocks are scored in descending order of that sum until none can hold a better
@@ -41,7 +41,7 @@ impl SealedTerm<'_> {
 }
 
 impl<'a> SealedSearch<'a> {
-    /// None if nothing of the segment can match.
+    /// Returns `None` if nothing of the segment can match.
     pub(super) fn new(
         view: &'a SegmentView,
         terms: &[QueryTerm],
@@ -79,7 +79,7 @@ impl<'a> SealedSearch<'a> {
         }
     }
 
-    /// One term with a plain list: stretch by stretch.
+    /// Scores one term with a plain list, stretch by stretch.
     fn one_plain(&self, postings: &[u32], fronts: &[u32], best: &mut Best<'_>) {
         let term = &self.terms[0];
         for (number, stretch) in postings.chunks(STRETCH).enumerate() {
@@ -96,7 +96,7 @@ impl<'a> SealedSearch<'a> {
         }
     }
 
-    /// Scores a document exactly and offers it; `class` tells the class of each term's posting.
+    /// Scores a document exactly and offers it; `class` returns the class of each term's posting.
     fn offer(&self, doc: u32, class: impl Fn(usize) -> Option<u8>, best: &mut Best<'_>) {
         if !self.allowed.contains(doc) {
             return;
@@ -115,7 +115,7 @@ impl<'a> SealedSearch<'a> {
         self.segment.documents().div_ceil(BLOCK)
     }
 
-    /// Any or all of few terms, block by block in descending order of bounds.
+    /// Scores documents with any or all of few terms, block by block in descending order of bounds.
     fn by_blocks(&self, best: &mut Best<'_>) {
         let blocks = self.blocks();
         let mut bounds = vec![0.0_f64; blocks];
@@ -179,7 +179,7 @@ impl<'a> SealedSearch<'a> {
         best: &mut Best<'_>,
     ) {
         let first = (block * BLOCK) as u32;
-        // The terms that even together can't make a document good enough, from the least bound up.
+        // The terms that even together can't make a document good enough, by ascending bound.
         let mut order: [usize; BOUNDED_TERMS_MAX] = std::array::from_fn(|number| number);
         let order = &mut order[..self.terms.len()];
         order.sort_unstable_by(|&a, &b| by_term[a].bounds[block].total_cmp(&by_term[b].bounds[block]));
@@ -237,7 +237,7 @@ impl<'a> SealedSearch<'a> {
             self.offer_all(block, candidates, in_block, best);
             return;
         }
-        // In the order of the keys, so that without minor terms a sum is no less than the score.
+        // In the order of the keys, so that without minor terms a sum is at least the score.
         let mut sums = [0.0_f64; BLOCK];
         for &number in &*major {
             let term = &self.terms[number];
@@ -307,7 +307,7 @@ impl<'a> SealedSearch<'a> {
         }
     }
 
-    /// All of some terms: the rarest leads, the others are looked up.
+    /// Scores documents with all of some terms: the rarest leads, the others are looked up.
     fn all_of(&self, best: &mut Best<'_>) {
         let mut order: Vec<usize> = (0..self.terms.len()).collect();
         order.sort_unstable_by_key(|&number| self.terms[number].term.documents);
@@ -361,7 +361,7 @@ impl<'a> SealedSearch<'a> {
         }
     }
 
-    /// Any of many terms: every posting.
+    /// Scores documents with any of many terms: every posting.
     fn exhaustively(&self, best: &mut Best<'_>) {
         let mut sums = vec![0.0_f64; self.segment.documents()];
         for term in &self.terms {
@@ -375,7 +375,7 @@ impl<'a> SealedSearch<'a> {
         }
     }
 
-    /// How many documents match.
+    /// Returns how many documents match.
     pub(super) fn count(&self, accept: Option<&dyn Fn(u64) -> bool>) -> u64 {
         let mut bits: Vec<u64> =
             (0..self.segment.documents().div_ceil(64)).map(|at| self.allowed.word(at)).collect();
@@ -514,7 +514,7 @@ impl AtLeast {
     }
 }
 
-/// The blocks whose bound is above 0 and not below `floor`, by descending grade of their bound.
+/// Returns the blocks whose bound is above 0 and not below `floor`, by descending grade.
 fn descending(bounds: &[f64], floor: f64) -> Vec<u32> {
     let greatest = bounds.iter().copied().fold(0.0, f64::max);
     let least = floor.max(0.0).min(greatest);
@@ -537,7 +537,7 @@ fn descending(bounds: &[f64], floor: f64) -> Vec<u32> {
     blocks
 }
 
-/// The first posting from `from` on whose document is no less than `doc`, by doubling steps.
+/// Returns the first posting from `from` on whose document is at least `doc`, by doubling steps.
 fn seek(postings: &[u32], from: usize, doc: u32) -> usize {
     let (mut low, mut step) = (from, 1);
     while postings.get(low + step - 1).is_some_and(|&one| doc_of(one) < doc) {

@@ -1,4 +1,4 @@
-//! Searching the tail: every chunk, from its first word to its last.
+//! Searches the tail: every chunk.
 //!
 //! How many documents hold a term is part of the score, so the holders are found first and scored
 //! after. Of a query with few terms, a document's counts of all of them are kept in one word.
@@ -10,8 +10,8 @@ use crate::document::{term_count, term_key};
 use crate::index::{ChunkView, TextIndex};
 use crate::segment::classes::{B, K1, norm, saturation};
 
-/// With more terms than this, a document's counts don't fit a word, so they are found by going over
-/// all words once.
+/// With more terms than this, a document's counts don't fit a word, so one pass over all words
+/// finds them.
 const FEW: usize = 8;
 /// Lower counts than this get a bound on the length with which they are good enough.
 const BOUNDED_COUNTS: usize = 8;
@@ -42,7 +42,7 @@ struct FewInChunk<'a> {
 #[derive(Default)]
 struct Many<'a> {
     documents: Vec<Match<'a>>,
-    /// Which term, how often: of one document after the other, by ascending term.
+    /// Term and count, document after document, by ascending term.
     found: Vec<(u32, u8)>,
 }
 
@@ -118,7 +118,7 @@ impl<'a> Matches<'a> {
         }
     }
 
-    /// How many documents match.
+    /// Returns how many documents match.
     pub(super) fn count(&self, accept: Option<&dyn Fn(u64) -> bool>) -> u64 {
         let is_accepted = |chunk: &ChunkView, at| accept.is_none_or(|accept| accept(chunk.chunk.id(at)));
         match &self.found {
@@ -138,7 +138,7 @@ impl<'a> Matches<'a> {
         }
     }
 
-    /// Whether a document holds as many of few terms as it must.
+    /// Returns whether a document holds as many of few terms as it must.
     fn has_enough(&self, counts: u64) -> bool {
         self.query.mode == Mode::Any
             || counts.to_le_bytes()[..self.holders.len()].iter().all(|&count| count > 0)
@@ -148,7 +148,7 @@ impl<'a> Matches<'a> {
         !is_selective(self.query) || passes(&chunk.chunk.document(at), self.query)
     }
 
-    /// The documents with as many terms as they must have, and with the query's tags.
+    /// Returns the documents with as many terms as they must have, and with the query's tags.
     fn of_many<'s>(&'s self, many: &'s Many<'a>) -> impl Iterator<Item = (&'s Match<'a>, &'s [(u32, u8)])> {
         let needed = match self.query.mode {
             Mode::Any => 1,
@@ -163,7 +163,7 @@ impl<'a> Matches<'a> {
 }
 
 impl<'a> FewInChunk<'a> {
-    /// Looks for each term in the first `count` documents; none if no live document has any.
+    /// Finds each term in the first `count` documents; `None` if no live document has any.
     fn find(chunk: &'a ChunkView, count: usize, terms: &[QueryTerm], holders: &mut [u64]) -> Option<Self> {
         let mut one = Self { chunk, holders: Vec::new(), counts: Vec::new() };
         for (number, term) in terms.iter().enumerate() {
@@ -183,7 +183,7 @@ impl<'a> FewInChunk<'a> {
         (!one.counts.is_empty()).then_some(one)
     }
 
-    /// Each document that holds a term, with its counts, ascending.
+    /// Returns each document that holds a term, with its counts, ascending.
     fn for_each(&self, mut each: impl FnMut(usize, u64)) {
         for (number, &word) in self.holders.iter().enumerate() {
             let mut rest = word;
@@ -197,7 +197,7 @@ impl<'a> FewInChunk<'a> {
 }
 
 impl<'a> Many<'a> {
-    /// Looks for each word among the terms.
+    /// Looks up each word among the terms.
     fn scan(index: &'a TextIndex, terms: &[QueryTerm], holders: &mut [u64]) -> Self {
         let sieve = Sieve::new(terms);
         let mut many = Self::default();
@@ -229,7 +229,7 @@ impl<'a> Many<'a> {
 struct Reach {
     weight: f64,
     mean_length: f64,
-    /// What `longest` holds for.
+    /// The floor that `longest` was computed for.
     floor: f64,
     longest: [f64; BOUNDED_COUNTS],
 }
@@ -239,7 +239,7 @@ impl Reach {
         Self { weight, mean_length, floor: f64::NEG_INFINITY, longest: [f64::INFINITY; BOUNDED_COUNTS] }
     }
 
-    /// False only for a document whose score is below `floor`, which never falls.
+    /// Returns false only for a document whose score is below `floor`, which never falls.
     fn could_enter(&mut self, count: u64, length: u32, floor: f64) -> bool {
         if floor > self.floor {
             self.rise(floor);
@@ -247,7 +247,7 @@ impl Reach {
         self.longest.get(count as usize).is_none_or(|&longest| f64::from(length) <= longest)
     }
 
-    /// The formula of the score, solved for the length. Its roundings are far less than one word.
+    /// Solves the formula of the score for the length. Its rounding errors are far below one word.
     fn rise(&mut self, floor: f64) {
         self.floor = floor;
         for (count, longest) in self.longest.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Making a segment of tail chunks, or of segments.
+//! Builds a segment from tail chunks, or from segments.
 //!
 //! Chunks are inverted by counting: a first pass numbers the terms and counts their holders, a
 //! second one drops each posting where it belongs. Segments are merged list by list, which never
@@ -21,12 +21,12 @@ pub(crate) struct Incoming {
     pub(crate) length: u32,
 }
 
-/// The documents of a segment in its order, and which was which.
+/// The documents of a segment in its order, with the mapping from the incoming ones.
 struct Order {
     ids: Vec<u64>,
     lengths: Vec<u32>,
     rows: RowIds,
-    /// The number in the segment of each incoming document.
+    /// For each incoming document its number in the segment.
     doc: Vec<u32>,
 }
 
@@ -86,8 +86,8 @@ impl Layout {
         }
     }
 
-    /// The next term with its postings, ascending, and those of its counts that a class doesn't
-    /// tell; nothing if there are none.
+    /// Adds the next term with its postings, ascending, and its counts of [`HIGH_COUNT`] and more.
+    /// Does nothing without postings.
     fn push(&mut self, key: u64, postings: &[u32], high: &[(u32, u8)]) {
         let &[first, ..] = postings else { return };
         let holders = postings.len() as u32;
@@ -127,7 +127,8 @@ impl Layout {
     }
 }
 
-/// A segment of the tail's documents, which come by ascending row id, and the number of each in it.
+/// Builds a segment from the tail's documents, given by ascending row id; also returns the number
+/// of each in it.
 pub(crate) fn seal(documents: &[(u64, tail::Entry<'_>)]) -> (Segment, Vec<u32>) {
     let incoming: Vec<Incoming> = documents
         .iter()
@@ -142,7 +143,7 @@ pub(crate) fn seal(documents: &[(u64, tail::Entry<'_>)]) -> (Segment, Vec<u32>) 
     let in_order = || (0_u32..).zip(by_doc.iter().map(|&at| &documents[at as usize].1));
     let mut layout = Layout::new(documents.len());
 
-    // (key, document, count) of each count that a class doesn't tell.
+    // (key, document, count) of each count of `HIGH_COUNT` and more.
     let mut high: Vec<(u64, u32, u8)> = Vec::new();
     let words = in_order().flat_map(|(doc, entry)| {
         let range = classes.range(entry.length);
@@ -186,7 +187,7 @@ struct Inverted {
 }
 
 impl Inverted {
-    /// Of so many pairs of key and value; each list keeps the order in which its values come.
+    /// Creates lists from pairs of key and value; each list keeps the order of its values.
     fn new(count: usize, pairs: impl Iterator<Item = (u64, u32)>) -> Self {
         let mut numbers = Numbers::new();
         let numbered = pairs.map(|(key, value)| (numbers.count(key), value));
@@ -229,7 +230,7 @@ struct Numbers {
     counts: Vec<u32>,
 }
 
-/// An odd number with its bits well mixed (the golden ratio): what makes neighbouring keys part.
+/// An odd number with well mixed bits (the golden ratio), which spreads neighbouring keys.
 const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Numbers {
@@ -274,11 +275,12 @@ impl Numbers {
     }
 }
 
-/// A segment of the live documents of some segments, which come by ascending row id; and for each
-/// of these, which document of the new one each of its documents became, `u32::MAX` for a dead one.
+/// Builds a segment from the live documents of some segments, given by ascending row id. Also
+/// returns, for each segment and each of its documents, the document's number in the new segment,
+/// `u32::MAX` for a dead one.
 pub(crate) fn merge(sources: &[(&Segment, &DeadSet)]) -> (Segment, Vec<Vec<u32>>) {
     let mut incoming = Vec::new();
-    // First where the documents come in, then their numbers.
+    // First their positions in `incoming`, then their numbers.
     let mut numbers: Vec<Vec<u32>> = Vec::new();
     for (segment, dead) in sources {
         let mut of_source = vec![u32::MAX; segment.documents()];

@@ -1,12 +1,12 @@
-//! A posting's class: what a score bound needs to know of count and document length, in one byte.
+//! A posting's class: the count and the document's length in one byte, as far as a score bound
+//! needs them.
 //!
 //! BM25's weight of a term in a document is its idf times a *saturation* that rises with the count
 //! and falls with the length. A class is a count (1 to 7, or more) and a range of lengths; its
 //! bound is the saturation at the largest count and the least length. A query computes the 256
-//! bounds once a segment, for the mean length of its time, so that nothing stored depends on the
-//! mean.
+//! bounds once per segment, for the current mean length, so nothing stored depends on the mean.
 
-/// Ranges of length, and the low bits of a class that tell which.
+/// Ranges of length; the low bits of a class are the number of its range.
 const RANGES: usize = 32;
 const RANGE_BITS: u32 = 5;
 /// The last group of counts: this many or more.
@@ -15,13 +15,13 @@ pub(crate) const HIGH_COUNT: u8 = 8;
 pub(crate) const K1: f64 = 1.2;
 pub(crate) const B: f64 = 0.75;
 
-/// What BM25 makes of a document's length.
+/// Returns the length factor of BM25.
 pub(crate) fn norm(length: u32, mean_length: f64) -> f64 {
     K1 * (1.0 - B + B * f64::from(length) / mean_length)
 }
 
-/// The part of a term's score in (0, 1), written so that each floating-point operation is monotone:
-/// more count or less norm never gives less.
+/// Returns the part of a term's score in (0, 1), written so that each floating-point operation is
+/// monotone: a higher count or a lower norm never gives less.
 pub(crate) fn saturation(count: u8, norm: f64) -> f64 {
     1.0 / (1.0 + norm * INVERSE[usize::from(count)])
 }
@@ -70,8 +70,8 @@ impl Classes {
         (self.floors.partition_point(|&floor| floor <= length).max(1) - 1) as u8
     }
 
-    /// The class here of each class there, where the ranges there are one length each; of those
-    /// with [`HIGH_COUNT`] only the range counts.
+    /// Returns, for each class of `other`, the class here, if the ranges there are of one length
+    /// each; of classes with [`HIGH_COUNT`] only the range counts.
     pub(crate) fn translation_of(&self, there: &Self) -> Option<[u8; 256]> {
         let ranges: Vec<u8> = there.floors.iter().map(|&length| self.range(length)).collect();
         let here = |old: usize| {
@@ -81,12 +81,12 @@ impl Classes {
         there.exact.then(|| std::array::from_fn(here))
     }
 
-    /// Whether the bound of this class is the saturation itself.
+    /// Returns whether the bound of this class is the saturation itself.
     pub(crate) fn is_exact(&self, class: u8) -> bool {
         self.exact && count_group(class) < HIGH_COUNT
     }
 
-    /// The bound of each class, for this mean length.
+    /// Returns the bound of each class for a mean length.
     pub(crate) fn bounds(&self, mean_length: f64) -> Bounds {
         let mut bounds = [0.0; 256];
         for (range, &floor) in self.floors.iter().enumerate() {
@@ -100,7 +100,8 @@ impl Classes {
     }
 }
 
-/// The floors of ranges none of which reaches from a length to more than `ratio` times it.
+/// Returns the least lengths of ranges, none of which extends beyond `ratio` times its least
+/// length.
 fn ranges(lengths: &[u32], ratio: f64) -> Vec<u32> {
     let mut floors: Vec<u32> = Vec::new();
     for &length in lengths {
@@ -118,7 +119,7 @@ pub(crate) fn class(count: u8, range: u8) -> u8 {
     (count.min(HIGH_COUNT) - 1) << RANGE_BITS | range
 }
 
-/// The count of a class; [`HIGH_COUNT`] means that or more.
+/// Returns the count of a class; [`HIGH_COUNT`] means that or more.
 pub(crate) fn count_group(class: u8) -> u8 {
     (class >> RANGE_BITS) + 1
 }
@@ -158,8 +159,8 @@ impl FrontBuilder {
             }
         }
         while count > 4 {
-            // Two neighbours become one that bounds both: where the lengths are nearest, least is
-            // lost.
+            // Two neighbours become one that bounds both; the loss is least where the lengths are
+            // nearest.
             let at = (1..count).min_by_key(|&at| corners[at - 1].1 - corners[at].1).unwrap_or(1);
             corners[at - 1].1 = corners[at].1;
             corners.copy_within(at + 1..count, at);
@@ -174,7 +175,7 @@ impl FrontBuilder {
     }
 }
 
-/// The greatest bound of a front's classes.
+/// Returns the greatest bound of a front's classes.
 pub(crate) fn front_bound(front: Front, bounds: &Bounds) -> f64 {
     let [a, b, c, d] = front.map(|class| bounds[usize::from(class)]);
     a.max(b).max(c.max(d))

@@ -1,30 +1,30 @@
-//! From a key to its entry: sorted keys, and where those of each value of their top bits begin.
+//! Maps keys to entries: sorted keys, and a directory of where the keys with equal top bits begin.
 
-/// Keys on average between two neighbours of the directory.
+/// Average number of keys in a bucket of the directory.
 const KEYS_A_BUCKET: usize = 4;
 
-/// What a key leads to.
+/// The entry of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Where its postings are; what that means depends on `documents`.
+    /// The position of its postings; its meaning depends on `documents`.
     pub(crate) at: u32,
-    /// How many documents of the segment hold it, dead ones included; at least 1.
+    /// Documents of the segment that hold it, dead ones included; at least 1.
     pub(crate) documents: u32,
 }
 
-/// Sorted keys with their entries. Keys are hashes, so the directory spreads them evenly; should
-/// they not be, a look-up is a binary search.
+/// Sorted keys with their entries. Keys are hashes, so the buckets are about equal; otherwise a
+/// look-up is a binary search.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
     keys: Box<[u64]>,
     entries: Box<[Entry]>,
-    /// Where the keys of each bucket begin, and the end of the last one.
+    /// The start of each bucket's keys, and the end of the last one.
     buckets: Box<[u32]>,
     shift: u32,
 }
 
 impl Dictionary {
-    /// Of distinct ascending keys that have no more than `key_bits` bits.
+    /// Creates a dictionary from distinct ascending keys of at most `key_bits` bits.
     pub(crate) fn new(keys: Vec<u64>, entries: Vec<Entry>, key_bits: u32) -> Self {
         let bits = (keys.len() / KEYS_A_BUCKET).max(1).ilog2();
         let shift = key_bits - bits;
@@ -39,7 +39,7 @@ impl Dictionary {
         Self { keys: keys.into(), entries: entries.into(), buckets: buckets.into(), shift }
     }
 
-    /// Which key it is, and its entry.
+    /// Returns the number of a key, and its entry.
     pub(crate) fn get(&self, key: u64) -> Option<(usize, &Entry)> {
         let bucket = key.checked_shr(self.shift).unwrap_or(0) as usize;
         let (&start, &end) = (self.buckets.get(bucket)?, self.buckets.get(bucket + 1)?);

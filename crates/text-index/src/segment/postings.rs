@@ -1,4 +1,4 @@
-//! Posting lists: a frequent term's in blocks of 256 documents, any other's as one sorted list.
+//! Posting lists: blocks of 256 documents for frequent terms, one sorted list for any other.
 
 use super::classes::{Bounds, Front, FrontBuilder, front_bound};
 
@@ -6,19 +6,19 @@ use super::classes::{Bounds, Front, FrontBuilder, front_bound};
 pub(crate) const BLOCK: usize = 256;
 /// Postings that share one front in a plain list.
 pub(crate) const STRETCH: usize = 128;
-/// A plain list of at most so many postings has no fronts: its postings are looked at as fast.
+/// A plain list of at most so many postings has no fronts: reading its postings is as fast.
 const UNFRONTED_MAX: usize = 8;
-/// From this many postings a block on average, a term gets blocks.
+/// Average number of postings per block from which on a term gets blocks.
 const BLOCKED_MIN: usize = 6;
-/// From this many postings on, a block's documents are a bitmap (with the ranks of its four words).
+/// Number of postings from which on a block is a bitmap (with the ranks of its four words).
 const BITMAP_MIN: usize = 16;
 const BITMAP_BYTES: usize = BLOCK / 8 + WORDS;
 /// Words of a block's bitmap.
 pub(crate) const WORDS: usize = BLOCK / 64;
-// The longest list is shorter than the shortest bitmap, so a block's length tells which it is.
+// The longest list is shorter than the shortest bitmap, so a block's length decides which it is.
 const _: () = assert!(2 * (BITMAP_MIN - 1) < BITMAP_BYTES + BITMAP_MIN);
 
-/// Whether a term that so many documents hold gets blocks.
+/// Returns whether a term that so many documents hold gets blocks.
 pub(crate) fn is_blocked(holders: u32, documents: usize) -> bool {
     holders as usize >= BLOCKED_MIN * documents.div_ceil(BLOCK)
 }
@@ -32,7 +32,7 @@ pub(crate) fn doc_of(posting: u32) -> u32 {
     posting >> 8
 }
 
-/// Where in its block a document is.
+/// Returns a document's position in its block.
 pub(crate) fn offset_of(doc: u32) -> u8 {
     (doc as usize % BLOCK) as u8
 }
@@ -41,10 +41,10 @@ pub(crate) fn class_of(posting: u32) -> u8 {
     posting as u8
 }
 
-/// Where a block of a frequent term begins, and what bounds it.
+/// The start of a block of a frequent term, and its front.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
-    /// From the beginning of the term's bytes; the block ends where the next begins.
+    /// Offset in the term's bytes; the block ends where the next begins.
     pub(crate) start: u32,
     pub(crate) front: Front,
 }
@@ -60,8 +60,8 @@ pub(crate) enum Postings<'a> {
     Blocked(Blocked<'a>),
 }
 
-/// A frequent term's blocks: one for each of the segment's, and a last head that tells the end and
-/// bounds them all.
+/// A frequent term's blocks: one for each block of the segment, and a last head with the end and a
+/// front for all of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocked<'a> {
     pub(crate) heads: &'a [Head],
@@ -101,7 +101,7 @@ impl<'a> Blocked<'a> {
         self.heads[block].start == self.heads[block + 1].start
     }
 
-    /// The greatest bound of a block; 0 for an empty one.
+    /// Returns the greatest bound of a block; 0 for an empty one.
     pub(crate) fn bound(&self, block: usize, bounds: &Bounds) -> f64 {
         if self.is_empty(block) { 0.0 } else { front_bound(self.heads[block].front, bounds) }
     }
@@ -112,7 +112,7 @@ impl<'a> Blocked<'a> {
 }
 
 impl Block<'_> {
-    /// The class of the document at `offset`, if the term is in it.
+    /// Returns the class of the document at `offset`, if it holds the term.
     pub(crate) fn class(&self, offset: u8) -> Option<u8> {
         match *self {
             Self::List { offsets, classes } => offsets
@@ -151,7 +151,7 @@ impl Block<'_> {
         }
     }
 
-    /// The documents as bits.
+    /// Returns the documents as bits.
     pub(crate) fn bits(&self) -> [u64; WORDS] {
         match *self {
             Self::List { offsets, .. } => {
@@ -173,7 +173,7 @@ fn bits_word(bits: &[u8; BITMAP_BYTES], word: usize) -> u64 {
 }
 
 impl Postings<'_> {
-    /// The greatest bound of any posting.
+    /// Returns the greatest bound of all postings.
     pub(crate) fn bound(&self, bounds: &Bounds) -> f64 {
         match *self {
             Self::Plain { postings, fronts: [] } => {
@@ -188,7 +188,7 @@ impl Postings<'_> {
         }
     }
 
-    /// The greatest bound of stretch `stretch` of a plain list.
+    /// Returns the greatest bound of stretch `stretch` of a plain list.
     pub(crate) fn stretch_bound(postings: &[u32], fronts: &[u32], stretch: usize, bounds: &Bounds) -> f64 {
         match fronts.get(stretch) {
             Some(front) => front_bound(front.to_le_bytes(), bounds),
@@ -213,7 +213,7 @@ impl Postings<'_> {
         }
     }
 
-    /// The class of a document, if it is in the list.
+    /// Returns the class of a document, if it is in the list.
     pub(crate) fn class(&self, doc: u32) -> Option<u8> {
         match *self {
             Self::Plain { postings, .. } => {
@@ -225,7 +225,7 @@ impl Postings<'_> {
     }
 }
 
-/// Writes the blocks of a frequent term behind `heads` and `bytes`.
+/// Appends the blocks of a frequent term to `heads` and `bytes`.
 pub(crate) fn write_blocks(postings: &[u32], documents: usize, heads: &mut Vec<Head>, bytes: &mut Vec<u8>) {
     let base = bytes.len();
     let mut rest = postings;
@@ -261,12 +261,12 @@ pub(crate) fn write_blocks(postings: &[u32], documents: usize, heads: &mut Vec<H
     heads.push(Head { start: (bytes.len() - base) as u32, front: all.finish() });
 }
 
-/// How many fronts a plain list has.
+/// Returns how many fronts a plain list has.
 pub(crate) fn fronts(holders: usize) -> usize {
     if holders <= UNFRONTED_MAX { 0 } else { holders.div_ceil(STRETCH) }
 }
 
-/// Writes a plain list of more than one posting behind `plain`: fronts, then postings.
+/// Appends a plain list of more than one posting to `plain`: fronts, then postings.
 pub(crate) fn write_plain(postings: &[u32], plain: &mut Vec<u32>) {
     for stretch in postings.chunks(STRETCH).take(fronts(postings.len())) {
         let mut front = FrontBuilder::new();

@@ -1,9 +1,8 @@
-//! Postings of tags: who has it, and nothing else. A frequent tag is a bitmap, any other a sorted
-//! list.
+//! Postings of tags: documents only. A frequent tag is a bitmap, any other a sorted list.
 
 use super::dictionary::{Dictionary, Entry};
 
-/// A bitmap takes no more than a list from this share of the documents on: 32 bits each.
+/// Share of the documents from which on a bitmap takes no more than a list of 32 bits each.
 const BITMAP_SHARE: usize = 32;
 
 /// The tags of a segment.
@@ -33,7 +32,7 @@ impl TagList {
         self.dictionary.get(tag).map(|(number, _)| self.number(number))
     }
 
-    /// How many documents have one of these tags, those that have several counted as often.
+    /// Returns how many documents have one of these tags; a document counts for each of its tags.
     pub(crate) fn holders_of_any(&self, tags: &[u64]) -> u64 {
         tags.iter()
             .filter_map(|&tag| self.dictionary.get(tag))
@@ -41,7 +40,7 @@ impl TagList {
             .sum()
     }
 
-    /// Each tag with its documents.
+    /// Returns each tag with its documents.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, TagPostings<'_>)> {
         (0..self.dictionary.len()).map(|number| (self.dictionary.key(number), self.number(number)))
     }
@@ -101,7 +100,7 @@ impl TagListBuilder {
         Self { keys, entries, lists, bitmaps, words: documents.div_ceil(64), documents }
     }
 
-    /// The next tag with its documents, ascending; nothing if there are none.
+    /// Adds the next tag with its documents, ascending. Does nothing without documents.
     pub(crate) fn push(&mut self, tag: u64, docs: &[u32]) {
         let &[first, ..] = docs else { return };
         let holders = docs.len() as u32;

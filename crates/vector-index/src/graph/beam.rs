@@ -3,8 +3,8 @@
 /// A row whose links were followed carries this bit. Rows are fewer than 2^31.
 const FOLLOWED: u32 = 1 << 31;
 
-/// A sorted array of bounded length: it is small, and mostly what is shown to it is refused or goes
-/// to the end.
+/// A sorted array of bounded length: it is small, and most rows offered to it are refused or go to
+/// the end.
 #[derive(Debug, Default)]
 pub(super) struct Beam {
     width: usize,
@@ -35,7 +35,7 @@ impl Beam {
         self.next = self.next.min(at);
     }
 
-    /// The best row whose links were not followed yet; they are now.
+    /// Returns the best row whose links were not followed yet, and marks them followed.
     pub(super) fn next(&mut self) -> Option<(f32, u32)> {
         while let Some(held) = self.rows.get_mut(self.next) {
             self.next += 1;
@@ -48,7 +48,7 @@ impl Beam {
         None
     }
 
-    /// What `next` would give if nothing better came.
+    /// Returns what `next` would return now.
     pub(super) fn peek(&self) -> Option<u32> {
         self.rows[self.next.min(self.rows.len())..].iter().map(|held| held.1).find(|row| row & FOLLOWED == 0)
     }

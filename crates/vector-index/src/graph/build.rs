@@ -1,4 +1,4 @@
-//! Makes a graph over rows: in batches, on any number of threads, with the same result for each
+//! Builds a graph over rows: in batches, on any number of threads, with the same result for each
 //! number.
 //!
 //! Rows are linked in batches that grow with the graph (the schedule of ParlayANN, Manohar et al.
@@ -6,8 +6,8 @@
 //! its links; then every row that was linked to prunes its own. Both halves only read the graph, so
 //! they need no locks, and no order of threads can change it.
 //!
-//! At the end rows that can't be reached are linked to, and rows are renumbered so that neighbours
-//! are near each other in memory.
+//! At the end a repair links to rows that can't be reached, and rows are renumbered so that
+//! neighbours are near each other in memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -18,10 +18,10 @@ use crate::config::{Config, Metric};
 use crate::kernel::{self, Signed};
 use crate::rows::Rows;
 
-/// A neighbour is passed over when another is at least this much closer to it than the row is.
+/// A neighbour is skipped if another one is closer to it than the row is, by this factor.
 ///
-/// DiskANN takes 1.2 squared. In many dimensions the members of a cluster are about equally far
-/// from each other: then nothing is ever passed over, a row links only to its own cluster, and the
+/// DiskANN uses 1.2 squared. In many dimensions the members of a cluster are about equally far
+/// from each other: then no neighbour is skipped, a row links only to its own cluster, and the
 /// walk never finds the right one (recall .49 on 100 clusters of 1 536 dimensions, .996 with 1).
 const ALPHA: f32 = 1.0;
 
@@ -34,7 +34,7 @@ const BATCH_PART: usize = 50;
 /// Rows that a thread takes at a time.
 const TAKEN: usize = 32;
 
-/// Makes the graph, and puts the rows into its order.
+/// Builds the graph and puts the rows into its order.
 pub(crate) fn build(rows: &Rows, config: &Config) -> (Rows, Graph) {
     let space = Space::new(rows, config.metric());
     let order = shuffled(rows.len());
@@ -50,7 +50,7 @@ pub(crate) fn build(rows: &Rows, config: &Config) -> (Rows, Graph) {
     (rows, graph)
 }
 
-/// All rows in an order that depends on their number alone.
+/// Returns all rows in an order that depends on their number alone.
 fn shuffled(count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
@@ -65,7 +65,7 @@ fn shuffled(count: usize) -> Vec<u32> {
 /// more component that makes all norms equal, so that the nearest row is the one with the highest
 /// product (Bachrach et al., 2014).
 struct Space {
-    /// What a code stands for, when the longest row has length one.
+    /// The value of code 1, if the longest row has length one.
     scales: Vec<f32>,
     /// Half the squared norm.
     halves: Vec<f32>,
@@ -89,7 +89,7 @@ impl Space {
         Self { scales, halves, added }
     }
 
-    /// Half the squared distance of two rows with this product of codes.
+    /// Returns half the squared distance of two rows with this product of codes.
     #[inline]
     fn distance(&self, a: u32, b: u32, dot: i32) -> f32 {
         let (a, b) = (a as usize, b as usize);
@@ -98,7 +98,7 @@ impl Space {
     }
 }
 
-/// What a thread needs while it links rows.
+/// Scratch memory of a thread that links rows.
 #[derive(Default)]
 struct Tools {
     scratch: Scratch,
@@ -168,7 +168,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The links of a row that is not in the graph yet.
+    /// Returns the links of a row that is not in the graph yet.
     fn links_for(&self, tools: &mut Tools, row: u32) -> Vec<u32> {
         tools.row.set(self.rows.codes(row as usize));
         let space = &self.space;
@@ -183,8 +183,8 @@ impl Builder<'_> {
         self.prune(tools, row)
     }
 
-    /// The links of a row that others have linked to: with them, or the best of all when they are
-    /// too many.
+    /// Returns the links of a row that others linked to: including them, or the best of all if they
+    /// are too many.
     fn link_back(&self, tools: &mut Tools, group: &[(u32, u32)]) -> Vec<u32> {
         let row = group[0].0;
         let held = self.links.of(row as usize);
@@ -199,7 +199,7 @@ impl Builder<'_> {
         self.prune(tools, row)
     }
 
-    /// Fills in the distances of the candidates from `row`.
+    /// Computes the distances of the candidates from `row`.
     fn measure(&self, tools: &mut Tools, row: u32) {
         tools.row.set(self.rows.codes(row as usize));
         tools.numbers.clear();
@@ -235,10 +235,9 @@ impl Builder<'_> {
         links
     }
 
-    /// Runs `work` for the numbers below `count` on all threads; the results in order.
+    /// Runs `work` for the numbers below `count` on all threads and returns the results in order.
     fn parallel<T: Send>(&self, count: usize, work: impl Fn(&mut Tools, usize) -> T + Sync) -> Vec<T> {
-        // Relaxed: the counter only deals out numbers; joining the threads is what orders their
-        // results.
+        // Relaxed: the counter only hands out numbers; joining the threads orders their results.
         let dealt = AtomicUsize::new(0);
         let run = || {
             let mut tools = Tools::default();
@@ -268,8 +267,8 @@ impl Builder<'_> {
     }
 }
 
-/// Rows in the order in which a walk from the entry points meets them, so that neighbours share
-/// pages.
+/// Puts rows in the order in which a walk from the entry points meets them, so that neighbours
+/// share pages.
 fn renumber(rows: &Rows, links: &Links, entries: &[u32], degree: usize) -> (Rows, Links, Vec<u32>) {
     let order = neighbourly(links, entries, rows.len());
     let mut number = vec![NONE; rows.len()];
@@ -313,7 +312,7 @@ fn neighbourly(links: &Links, entries: &[u32], rows: usize) -> Vec<u32> {
 fn repair(graph: &mut Graph, rows: &Rows, metric: Metric) {
     let count = rows.len();
     let mut reached = vec![false; count];
-    // Which row each was first reached from.
+    // The row that each was first reached from.
     let mut parent = vec![NONE; count];
     let visit = |links: &Links, reached: &mut Vec<bool>, parent: &mut Vec<u32>, from: u32| {
         reached[from as usize] = true;

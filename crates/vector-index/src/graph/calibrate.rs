@@ -1,5 +1,4 @@
-//! How wide to search a graph for a recall, and when a scan is cheaper: measured on the segment's
-//! own vectors.
+//! Measures, on the segment's own vectors, the beam for a recall and when a scan is cheaper.
 
 use super::{Graph, Keys, Scratch, to_rank};
 use crate::config::Metric;
@@ -11,41 +10,40 @@ use crate::scan::{Hit, Scan};
 /// Hits of a measured search.
 pub(super) const K: usize = 20;
 
-/// Searches that are measured.
+/// Number of measured searches.
 const QUERIES: usize = 128;
 
-/// What making a key costs in a walk, in rows of a scan: rows are met in no order, and their links
-/// must be read.
+/// Cost of a key in a walk, in rows of a scan: a walk meets rows in no order and reads their links.
 const KEY_COST: usize = 4;
 
 /// The widths that are tried.
 const WIDTHS: [usize; 18] = [20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024];
 
-/// What was measured.
+/// The result of a calibration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Calibration {
-    /// The least width for a recall of .95 and of .99; none when a scan is cheaper.
+    /// The least width for a recall of .95 and of .99; none if a scan is cheaper.
     pub(super) beam95: Option<usize>,
     pub(super) beam99: Option<usize>,
-    /// Keys made for each candidate of the beam.
+    /// Keys computed per candidate of the beam.
     keys_per_candidate: f64,
     rows: usize,
 }
 
 impl Calibration {
-    /// Rows of the segment.
+    /// Returns the number of rows of the segment.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Whether a walk of this width costs less than a scan.
+    /// Returns whether a walk of this width costs less than a scan.
     pub(super) fn is_cheaper(&self, width: usize) -> bool {
         self.keys_per_candidate * width as f64 * (KEY_COST as f64) < self.rows as f64
     }
 }
 
-/// Measures `graph`. The queries are rows moved a little: as far as to their nearest neighbour, in
-/// any direction.
+/// Measures `graph` with rows that are moved a little, as far as their nearest neighbour is, in any
+/// direction.
 pub(super) fn calibrate(graph: &Graph, rows: &Rows, metric: Metric) -> Calibration {
     let queries: Vec<(Query, Vec<Hit>)> =
         (0..QUERIES.min(rows.len())).map(|at| near(rows, metric, at)).collect();

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 
 use super::{Kernels, Line, lanes_distance, lanes_dot, quantise_lines};
 
-/// The best that this processor has; none before AVX2.
+/// Returns the best kernels that this processor has; none before AVX2.
 pub(super) fn best() -> Option<&'static Kernels> {
     if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -22,7 +22,7 @@ pub(super) fn best() -> Option<&'static Kernels> {
     is_x86_feature_detected!("avx2").then_some(&AVX2)
 }
 
-// Each table is handed out only by `best`, after the processor was asked.
+// Only `best` hands out a table, after it has checked the processor.
 static AVX512: Kernels = Kernels {
     name: "avx512vnni",
     // SAFETY: the processor has the instructions, see `best`; the callers in `kernel` checked the
@@ -90,8 +90,8 @@ fn quantise_256(values: &[f32], largest: f32, scale: f32, codes: &mut [Line], di
 /// Rows in flight: their loads overlap, and each load of the query serves them all.
 const ROWS: usize = 4;
 
-/// Lines that a sequential scan asks for ahead of their use: two pages, past the end of which the
-/// processor doesn't look.
+/// Lines that a sequential scan prefetches: two pages, because the processor's own prefetcher stops
+/// at the end of a page.
 const AHEAD: usize = 96;
 
 /// # Safety
@@ -207,7 +207,7 @@ unsafe fn product_256(query: &[Line], row: *const Line) -> i32 {
         }
     }
     let mut lanes = [0i32; 8];
-    // SAFETY: the array has the 32 bytes that are written; no alignment is asked for.
+    // SAFETY: the array has the 32 bytes that are written; no alignment is required.
     unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_add_epi32(sums[0], sums[1])) };
     lanes.iter().sum()
 }
