@@ -168,7 +168,7 @@ impl<'a> Searching<'a> {
         if self.plan.is_empty() {
             return index.len();
         }
-        let matches = |entry: &&Entry| entry.vector_place.is_some() && self.plan.accepts(&entry.record);
+        let matches = |entry: &&Entry| entry.vector_row.is_some() && self.plan.accepts(&entry.record);
         match self.candidates(usize::MAX) {
             Some(ids) => ids.iter().filter_map(|&id| self.value.entry(Id::new(id))).filter(matches).count(),
             None => self.value.live().filter(matches).count(),
@@ -186,7 +186,7 @@ impl<'a> Searching<'a> {
         let other = |id| {
             let entry = self.value.entry(Id::new(id));
             entry.is_some_and(|entry| {
-                !(by_vector && entry.vector_place.is_some()) && self.plan.accepts(&entry.record)
+                !(by_vector && entry.vector_row.is_some()) && self.plan.accepts(&entry.record)
             })
         };
         of_vectors + self.words_with(keys, 0, true, Some(&other)).1.at_least()
@@ -203,12 +203,12 @@ impl<'a> Searching<'a> {
         index.search(vector, k, &options).map_err(|error| refused(&error))
     }
 
-    /// Where the vectors stand that the filter can let through, if they can be listed and are few.
+    /// Returns the rows of the vectors that the filter can let through, if they can be listed and are few.
     fn few_candidates(&self, index: &VectorIndex) -> Option<Vec<RowId>> {
         let few = FEW.max(index.len() / FEW_SHARE);
-        let place = |id: &u64| self.value.entry(Id::new(*id))?.vector_place;
+        let row = |id: &u64| self.value.entry(Id::new(*id))?.vector_row;
         let ids = self.candidates(few)?;
-        Some(ids.iter().filter_map(place).collect())
+        Some(ids.iter().filter_map(row).collect())
     }
 
     /// All ids that the filter can let through, and perhaps others; none if no index lists them, or if they are more than `most`.

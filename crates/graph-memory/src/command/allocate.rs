@@ -106,15 +106,15 @@ impl Operation for NewMemory {
         }
         let (id, version) = (value.next_id(), Version::new(1));
         let vector = self.prepared.vector(&self.vector);
-        let vector_place = vector.map(|vector| value.index_vector(id, vector)).transpose()?;
+        let vector_row = vector.map(|vector| value.index_vector(id, vector)).transpose()?;
         let document = match self.document {
             Some((by, document)) if by == value.analyzer => document,
             _ => index_document(&self.content, value.analyzer),
         };
-        let place = value.index_text(id, &document);
+        let text_row = value.index_text(id, &document);
         let (created_ms, updated_ms) = (stamp.now_ms, stamp.now_ms);
         let record = Record { id, version, created_ms, updated_ms, seq, content: self.content };
-        value.insert(Entry { record: Arc::new(record), place, vector_place });
+        value.insert(Entry { record: Arc::new(record), text_row, vector_row });
         Ok(Answer { id, version, outcome: Outcome::Created, seq })
     }
 }

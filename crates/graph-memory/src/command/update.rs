@@ -146,25 +146,25 @@ impl Operation for Box<MemoryPatch> {
             // What it is filtered by is in the text index, too.
             (None, _) => (tags != tags_before).then(|| index_document(&content, value.analyzer)),
         };
-        let place = match document {
+        let text_row = match document {
             Some(document) => {
-                value.unindex_text(entry.place, before);
+                value.unindex_text(entry.text_row, before);
                 value.index_text(id, &document)
             }
-            None => entry.place,
+            None => entry.text_row,
         };
-        let vector_place = match vector {
+        let vector_row = match vector {
             Some(vector) => {
-                value.unindex_vector(entry.vector_place);
+                value.unindex_vector(entry.vector_row);
                 // It was checked before anything was changed.
                 value.index_vector(id, vector).ok()
             }
-            None => entry.vector_place,
+            None => entry.vector_row,
         };
         let (version, seq) = (Version::new(entry.record.version.get() + 1), stamp.seq);
         let (created_ms, updated_ms) = (entry.record.created_ms, stamp.now_ms);
         let record = Record { id, version, created_ms, updated_ms, seq, content };
-        value.replace(Entry { record: Arc::new(record), place, vector_place });
+        value.replace(Entry { record: Arc::new(record), text_row, vector_row });
         Ok(Answer { id, version, outcome: Outcome::Updated, seq })
     }
 }

@@ -21,9 +21,9 @@ use crate::verified::{Defect, Verified};
 pub(crate) struct Entry {
     pub(crate) record: Arc<Record>,
     /// Its row in the text index.
-    pub(crate) place: RowId,
+    pub(crate) text_row: RowId,
     /// The row of its vector in the vector index, if it has one.
-    pub(crate) vector_place: Option<VectorRowId>,
+    pub(crate) vector_row: Option<VectorRowId>,
 }
 
 /// What the text index keeps of a text, if it was made already, with the analyzer that made it. The caller's thread makes it, by the analyzer that the
@@ -149,9 +149,9 @@ impl TenantValue {
     }
 
     /// Takes a vector out of the index.
-    pub(crate) fn unindex_vector(&mut self, place: Option<VectorRowId>) {
-        if let (Some(place), Some(index)) = (place, &mut self.vectors) {
-            let removed = index.remove(place);
+    pub(crate) fn unindex_vector(&mut self, row: Option<VectorRowId>) {
+        if let (Some(row), Some(index)) = (row, &mut self.vectors) {
+            let removed = index.remove(row);
             debug_assert!(removed, "a vector that is there is in the index");
         }
     }
@@ -185,7 +185,7 @@ impl TenantValue {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            // A place whose memory was deleted tells nothing; the next memory that is there does.
+            // A deleted memory has no time; the next memory that exists has one.
             let next = (middle..high).find_map(|at| Some((at, self.entries.get(at)?.as_ref()?)));
             match next {
                 Some((at, entry)) if !is_late(entry.record.created_ms) => low = at + 1,
@@ -226,7 +226,7 @@ impl TenantValue {
             Some(index) => index.verify().map_err(|defect| Defect::in_index("vector", &defect))?,
             None => VectorReport::default(),
         };
-        let with_vector = self.live().filter(|entry| entry.vector_place.is_some()).count();
+        let with_vector = self.live().filter(|entry| entry.vector_row.is_some()).count();
         if with_vector != vectors.live {
             let detail = format!("{} vectors for {with_vector} memories that have one", vectors.live);
             return Err(Defect { index: "vector", detail });
@@ -269,9 +269,9 @@ impl TenantValue {
     }
 
     /// Takes a memory out of the text index.
-    pub(crate) fn unindex_text(&mut self, place: RowId, content: &Content) {
+    pub(crate) fn unindex_text(&mut self, row: RowId, content: &Content) {
         let analyzer = self.analyzer;
-        let removed = self.text.remove_with(place, || index_document(content, analyzer));
+        let removed = self.text.remove_with(row, || index_document(content, analyzer));
         debug_assert!(removed, "a memory that is there is in the index");
     }
 
@@ -310,10 +310,10 @@ impl TenantValue {
     /// Removes a memory that is there.
     pub(crate) fn remove(&mut self, id: Id) {
         let Some(entry) = self.entry(id) else { return };
-        let (place, vector_place, record) = (entry.place, entry.vector_place, Arc::clone(&entry.record));
+        let (text_row, vector_row, record) = (entry.text_row, entry.vector_row, Arc::clone(&entry.record));
         self.slugs_live -= u64::from(record.slug().is_some());
-        self.unindex_text(place, &record.content);
-        self.unindex_vector(vector_place);
+        self.unindex_text(text_row, &record.content);
+        self.unindex_vector(vector_row);
         self.entries.replace(id.get() as usize - 1, None);
     }
 
@@ -369,7 +369,7 @@ mod tests {
 
     fn entry(value: &mut TenantValue, slug: &str) -> Entry {
         let id = value.next_id();
-        let place = value.index_text(id, &value.analyzer.document_terms("text"));
+        let text_row = value.index_text(id, &value.analyzer.document_terms("text"));
         let record = Record {
             id,
             version: Version::new(1),
@@ -386,7 +386,7 @@ mod tests {
                 vector: &[],
             }),
         };
-        Entry { record: Arc::new(record), place, vector_place: None }
+        Entry { record: Arc::new(record), text_row, vector_row: None }
     }
 
     /// Later vectors are refused or not by the first one's metric and dimensions, so two states that differ there are not the same.
@@ -395,8 +395,8 @@ mod tests {
         let hash = |metric: Metric, values: &[f32]| {
             let mut value = TenantValue::new(Analyzer::new());
             let prepared = VectorPreparation::new(values, metric);
-            let place = value.index_vector(Id::new(1), prepared.vector(values).unwrap()).unwrap();
-            value.unindex_vector(Some(place));
+            let row = value.index_vector(Id::new(1), prepared.vector(values).unwrap()).unwrap();
+            value.unindex_vector(Some(row));
             let mut hasher = Xxh3::new();
             value.hash_into("acme", &mut hasher);
             hasher.digest()
