@@ -1,23 +1,18 @@
 //! Every kernel that this machine can run gives the portable one's bits.
 
+use steadfast_testkit::TestRng;
+
 use super::*;
 
-fn numbers(seed: u64, count: usize) -> Vec<u64> {
-    let mut state = seed;
-    let step = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state >> 33
-    };
-    (0..count).map(step).collect()
-}
-
 fn floats(seed: u64, count: usize) -> Vec<f32> {
-    numbers(seed, count).iter().map(|&n| (n as f32 / 2f32.powi(30) - 1.0) * 3.0).collect()
+    let mut rng = TestRng::new(seed);
+    (0..count).map(|_| 3.0 * rng.signed_unit()).collect()
 }
 
 fn rows(lines: usize) -> Vec<Line> {
-    let bytes: Vec<u8> = numbers(7, lines * LINE).iter().map(|&n| (n % 255) as u8 + 1).collect();
-    bytes.as_chunks::<LINE>().0.iter().map(|&bytes| Line(bytes)).collect()
+    let mut rng = TestRng::new(7);
+    // A stored code is never 0.
+    (0..lines).map(|_| Line(std::array::from_fn(|_| rng.below(255) as u8 + 1))).collect()
 }
 
 fn available() -> Vec<&'static Kernels> {
