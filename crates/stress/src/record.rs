@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
 use steadfast_metrics::{Counter, Registry};
 
 use crate::target::Outcome;
@@ -34,20 +35,20 @@ pub(crate) const PANIC: &str = "panic";
 /// Shared by all users of one load.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    shards: Box<[Shard]>,
+    /// Each in cache lines of its own.
+    shards: Box<[CachePadded<Shard>]>,
     /// Operations that were started, calibrations included.
     started: Counter,
-    gauges: Gauges,
+    /// In a cache line of their own.
+    gauges: CachePadded<Gauges>,
 }
 
-/// 128 bytes: two cache lines, as processors fetch them in pairs.
+/// The figures that some of the users write down.
 #[derive(Debug)]
-#[repr(align(128))]
 struct Shard(Mutex<Figures>);
 
 /// All `Relaxed`: each is a number of its own, read for display or after the users were joined.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 struct Gauges {
     /// What `started` was when it last counted as 0.
     started_before: AtomicU64,
@@ -136,11 +137,11 @@ impl Intent {
 
 impl Recorder {
     pub(crate) fn new(layout: Layout, shards: usize) -> Self {
-        let shard = |_| Shard(Mutex::new(Figures::touched(layout)));
+        let shard = |_| CachePadded::new(Shard(Mutex::new(Figures::touched(layout))));
         // Panics: never; the registry is new and the name a legal one.
         let started =
             Registry::new().counter("operations_started").expect("a new registry takes a legal name");
-        Self { shards: (0..shards.max(1)).map(shard).collect(), started, gauges: Gauges::default() }
+        Self { shards: (0..shards.max(1)).map(shard).collect(), started, gauges: CachePadded::default() }
     }
 
     /// As many shards as keep the threads of a runtime out of each other's way.
@@ -215,7 +216,7 @@ impl Recorder {
 
     /// Back to 0, when nobody uses it.
     pub(crate) fn reset_gauges(&self) {
-        let Gauges { started_before, in_flight, in_flight_peak, window_peak } = &self.gauges;
+        let Gauges { started_before, in_flight, in_flight_peak, window_peak } = &*self.gauges;
         // A counter only grows, so the next figures begin where it stands.
         started_before.store(self.started.read(), Ordering::Relaxed);
         for gauge in [in_flight, in_flight_peak, window_peak] {

@@ -8,11 +8,12 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
+
 /// More than the processors of most machines, in 8 KiB.
 const STRIPES: usize = 64;
 
-/// One counter. Two cache lines: processors fetch them in pairs.
-#[repr(align(128))]
+/// The counters of some threads.
 struct Stripe {
     /// What was allocated here, less what was freed here. Memory that another thread frees makes this wrap below 0;
     /// only the sum of all stripes means something.
@@ -20,8 +21,9 @@ struct Stripe {
     count: AtomicU64,
 }
 
-static COUNTED: [Stripe; STRIPES] =
-    [const { Stripe { live: AtomicU64::new(0), count: AtomicU64::new(0) } }; STRIPES];
+/// Each in cache lines of its own.
+static COUNTED: [CachePadded<Stripe>; STRIPES] =
+    [const { CachePadded::new(Stripe { live: AtomicU64::new(0), count: AtomicU64::new(0) }) }; STRIPES];
 
 /// An allocator that counts what goes through it to another one.
 ///
