@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::context::Tier;
 use crate::load::Stop;
+use crate::monitor::SAMPLE_EVERY;
 use crate::plan::{self, Amount, Plan};
 use crate::report::ScenarioReport;
 use crate::run::{self, Job};
@@ -27,11 +28,21 @@ pub struct Options {
     pub corpus: Option<PathBuf>,
     /// How long tier soak runs. A minute by default.
     pub soak_for: Duration,
+    /// The time between two samples of the process in the first 30 s of a load; later it is twice as long. 125 ms by
+    /// default, 10 ms at least. A trend needs 20 samples of memory after the warm-up, 10 of files and threads: denser ones
+    /// judge a shorter load.
+    pub sample_every: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tier: Tier::Smoke, seed: 1, corpus: None, soak_for: Duration::from_secs(60) }
+        Self {
+            tier: Tier::Smoke,
+            seed: 1,
+            corpus: None,
+            soak_for: Duration::from_secs(60),
+            sample_every: SAMPLE_EVERY,
+        }
     }
 }
 
@@ -90,6 +101,7 @@ pub fn measure(scenario: impl Scenario, options: &Options) -> ScenarioReport {
         stop: Stop::never(),
         on_pulse: Box::new(|_| {}),
         interval_log: None,
+        sample_every: options.sample_every,
     };
     let report = thread::scope(|scope| {
         let work = || {

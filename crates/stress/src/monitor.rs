@@ -1,8 +1,8 @@
 //! The monitor: a thread beside the load that closes windows and takes samples.
 //!
 //! It is a thread of the operating system, so a target that blocks the runtime still has its windows. It takes eight
-//! samples a second, so that a short load has enough of them; once the load is no longer young, every second one is
-//! dropped and four a second follow. They are due at fixed times, so a thread that wakes late loses none by that.
+//! samples a second unless told otherwise, so that a short load has enough of them; once the load is no longer young,
+//! every second one is dropped and half as many follow. They are due at fixed times, so a thread that wakes late loses none by that.
 //!
 //! What it keeps is bounded, however long the load: whenever there are too many windows, each two become one and new
 //! ones last twice as long; of too many samples every second one is dropped, while the peak of memory is kept apart.
@@ -23,12 +23,12 @@ use crate::sample::{Sample, Sampler};
 
 /// A shorter window is not shown.
 const PULSE_MIN: Duration = Duration::from_millis(100);
-/// Of a young load.
-const SAMPLE_EVERY_AT_FIRST: Duration = Duration::from_millis(125);
+/// Of a young load, by default.
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(125);
+/// Of a young load, at least: the processors' accounting is too coarse for less.
+const SAMPLE_EVERY_MIN: Duration = Duration::from_millis(10);
 /// For so long a load is young.
 const YOUNG: Duration = Duration::from_secs(30);
-/// Of an older load. Twice as long, so that dropping every second sample makes the old ones as far apart.
-const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Ten minutes at four a second.
 const SAMPLES_MAX: usize = 2_400;
@@ -73,6 +73,8 @@ pub(crate) struct Watch {
     pub(crate) on_pulse: OnPulse,
     /// Where each window's latencies go, if anywhere.
     pub(crate) interval_log: Option<PathBuf>,
+    /// The time between two samples of a young load.
+    pub(crate) sample_every: Duration,
 }
 
 /// The running thread.
@@ -95,6 +97,8 @@ struct Watching {
     /// How many of those the last one holds.
     last_holds: u32,
     sample_every: Duration,
+    /// Whether the samples of a young load are still there, which are twice as dense as those that follow.
+    is_young: bool,
     /// How much too late this thread woke since the last sample.
     late: Duration,
     /// The last one taken, kept or not.
@@ -134,7 +138,8 @@ impl Monitor {
             window_began: started,
             kept_length: 1,
             last_holds: 0,
-            sample_every: SAMPLE_EVERY_AT_FIRST,
+            sample_every: watch.sample_every.max(SAMPLE_EVERY_MIN),
+            is_young: true,
             late: Duration::ZERO,
             last: baseline.clone(),
         };
@@ -281,7 +286,7 @@ impl Watching {
     fn keep(&mut self, sample: Sample) {
         self.seen.rss_peak_bytes = self.seen.rss_peak_bytes.max(sample.rss_bytes);
         let age = sample.at.saturating_duration_since(self.seen.started);
-        let is_too_dense = self.sample_every < SAMPLE_EVERY && age >= YOUNG;
+        let is_too_dense = self.is_young && age >= YOUNG;
         if is_too_dense || self.seen.samples.len() == SAMPLES_MAX {
             let mut place = 0;
             self.seen.samples.retain(|_| {
@@ -289,6 +294,7 @@ impl Watching {
                 place % 2 == 1
             });
             self.sample_every *= 2;
+            self.is_young = false;
         }
         self.seen.samples.push(sample);
     }
@@ -331,7 +337,7 @@ mod tests {
             Sampler::new(),
             [figures(), figures(), figures()],
             Spans::new(&[], None),
-            Watch { on_pulse: Box::new(on_pulse), interval_log: None },
+            Watch { on_pulse: Box::new(on_pulse), interval_log: None, sample_every: SAMPLE_EVERY },
         )
         .unwrap();
         for user in 0..1_000 {
@@ -369,7 +375,8 @@ mod tests {
             window_began: Instant::now(),
             kept_length: 1,
             last_holds: 0,
-            sample_every: SAMPLE_EVERY_AT_FIRST,
+            sample_every: SAMPLE_EVERY,
+            is_young: true,
             late: Duration::ZERO,
             last: Sampler::new().sample(),
         }
@@ -399,11 +406,11 @@ mod tests {
     /// The gaps between the samples of a load of `length`, each taken as late as `late` says.
     fn gaps(length: Duration, late: impl Fn(usize) -> Duration) -> Vec<Duration> {
         let started = Instant::now();
-        let mut due = started + SAMPLE_EVERY_AT_FIRST;
+        let mut due = started + SAMPLE_EVERY;
         let mut taken = vec![started];
         while due <= started + length {
             taken.push(due + late(taken.len()));
-            due = next_due(started, SAMPLE_EVERY_AT_FIRST, taken[taken.len() - 1]);
+            due = next_due(started, SAMPLE_EVERY, taken[taken.len() - 1]);
         }
         taken.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
@@ -424,7 +431,7 @@ mod tests {
             let gaps = gaps(Duration::from_secs(8), stalls);
             let missed = stall_ms as usize / 125 + 1;
             assert!(gaps.len() >= 64 - missed, "{} after {stall_ms} ms", gaps.len());
-            assert!(gaps.iter().all(|gap| *gap >= SAMPLE_EVERY_AT_FIRST / 4), "{stall_ms} ms: {gaps:?}");
+            assert!(gaps.iter().all(|gap| *gap >= SAMPLE_EVERY / 4), "{stall_ms} ms: {gaps:?}");
         }
     }
 
@@ -447,11 +454,11 @@ mod tests {
             assert_eq!(gaps[1], gaps[gaps.len() - 2], "{end:?}");
             (places.len(), gaps[1])
         };
-        assert_eq!(until(&mut watching, Duration::from_secs(8)), (64, SAMPLE_EVERY_AT_FIRST));
-        assert_eq!(until(&mut watching, Duration::from_secs(60)), (240, SAMPLE_EVERY));
+        assert_eq!(until(&mut watching, Duration::from_secs(8)), (64, SAMPLE_EVERY));
+        assert_eq!(until(&mut watching, Duration::from_secs(60)), (240, 2 * SAMPLE_EVERY));
         let (count, gap) = until(&mut watching, Duration::from_secs(4 * 3_600));
         assert!(
-            (SAMPLES_MAX / 2..=SAMPLES_MAX).contains(&count) && gap == 32 * SAMPLE_EVERY,
+            (SAMPLES_MAX / 2..=SAMPLES_MAX).contains(&count) && gap == 64 * SAMPLE_EVERY,
             "{count} {gap:?}"
         );
     }

@@ -42,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) on_pulse: OnPulse,
     /// Where the interval log goes, if anywhere.
     pub(crate) interval_log: Option<PathBuf>,
+    /// The time between two samples of a young load.
+    pub(crate) sample_every: Duration,
 }
 
 /// All that came of a scenario, before it is judged.
@@ -114,7 +116,8 @@ async fn go_through_stages(scenario: &dyn Registered, plan: &Plan, job: Job, cou
     course.interrupted = job.stop.is_requested();
     if let Some(ready) = ready {
         let began = Instant::now();
-        let watch = Watch { on_pulse: job.on_pulse, interval_log: job.interval_log };
+        let watch =
+            Watch { on_pulse: job.on_pulse, interval_log: job.interval_log, sample_every: job.sample_every };
         match load(&*ready, plan, job.seed, job.stop, watch).await {
             Ok(loaded) => {
                 course.interrupted |= loaded.ran.interrupted;
@@ -243,6 +246,7 @@ fn remove_scratch(scratch: &Path, course: &mut Course) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::SAMPLE_EVERY;
     use crate::plan::Amount;
     use crate::scenario::{Call, Scenario};
     use crate::suite::Suite;
@@ -291,6 +295,7 @@ mod tests {
             stop: Stop::never(),
             on_pulse,
             interval_log: None,
+            sample_every: SAMPLE_EVERY,
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(run(&*suite.scenarios[0], &plan, job))

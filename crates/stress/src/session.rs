@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use crate::context::Tier;
 use crate::load::Stop;
+use crate::monitor::SAMPLE_EVERY;
 use crate::plan::Plan;
 use crate::progress::{Place, Progress};
 use crate::report::{MachineReport, Report, SCHEMA, hlog, write};
@@ -65,6 +66,7 @@ impl Session<'_> {
                         stop: self.stop.clone(),
                         on_pulse: shown.on_pulse(&plan.name, &plan.load),
                         interval_log: Some(self.directory.join(hlog::file_name(&plan.name, repetition))),
+                        sample_every: SAMPLE_EVERY,
                     };
                     let done = run::run(*scenario, plan, job).await;
                     shown.finish(&done);

@@ -1,19 +1,15 @@
 //! Leaks planted in a real process, beside the same process without them.
-//!
-//! Live bytes are those of the whole process, so all is one test, one load after the other.
-#![cfg(feature = "count-allocations")]
 
 use std::fs::File;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use steadfast_stress::allocations::{self, CountingAllocator};
+use steadfast_stress::allocations;
 use steadfast_stress::report::{ScenarioReport, TrendReport};
 use steadfast_stress::{Call, Context, Failure, Load, Options, Scenario, Tier, Verdict, measure};
 
-#[global_allocator]
-static ALLOCATOR: CountingAllocator<std::alloc::System> = CountingAllocator::new(std::alloc::System);
+use crate::alone;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Defect {
@@ -31,6 +27,10 @@ struct Target {
     files: Mutex<Vec<File>>,
 }
 
+/// A load that is sampled this densely has a hundred samples.
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+const LENGTH: Duration = Duration::from_secs(2);
+
 /// Needs some memory for each operation, and a file now and then.
 struct Planted(Defect);
 
@@ -44,7 +44,7 @@ impl Scenario for Planted {
         "a target that may leak"
     }
     fn load(&self) -> Load {
-        Load::users(4).lasting(Duration::from_secs(8))
+        Load::users(4).lasting(LENGTH)
     }
     fn objectives(&self) -> Vec<&str> {
         vec!["leak live_bytes <= 0.1B/op", "leak open_files <= 0/op", "leak threads <= 0/op"]
@@ -78,6 +78,7 @@ impl Scenario for Planted {
 fn run(defect: Defect) -> ScenarioReport {
     let mut options = Options::default();
     options.tier = Tier::Standard;
+    options.sample_every = SAMPLE_EVERY;
     measure(Planted(defect), &options)
 }
 
@@ -87,6 +88,7 @@ fn trend<'a>(report: &'a ScenarioReport, figure: &str) -> &'a TrendReport {
 
 #[test]
 fn planted_leaks_are_found_and_clean_runs_are_not_accused() {
+    let _alone = alone();
     let before = allocations::live_bytes().unwrap();
     let kept = vec![1_u8; 5_000_000];
     assert!(allocations::live_bytes().unwrap() >= before + 4_900_000);

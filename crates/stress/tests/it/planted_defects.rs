@@ -3,17 +3,16 @@
 //! No test here asserts a speed: bounds are those that a stall, a count or a timeout causes; what a busy machine adds,
 //! the target's own record tells.
 
-mod own_record;
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use own_record::OwnRecord;
 use steadfast_stress::report::ScenarioReport;
 use steadfast_stress::{
     Call, Checks, Context, Failure, Load, Options, Reduction, Scenario, Tally, Tier, Verdict, check, measure,
 };
+
+use crate::own_record::OwnRecord;
 
 const MS: Duration = Duration::from_millis(1);
 

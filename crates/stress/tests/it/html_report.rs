@@ -7,16 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-#[path = "../src/report/examples.rs"]
+#[path = "../../src/report/examples.rs"]
 mod examples;
 
-/// What the examples know the schema by.
-mod report {
-    pub(crate) use steadfast_stress::report::{Report, SCHEMA};
-}
-
-use report::Report;
 use steadfast_stress::report::html;
+
+use crate::report::Report;
 
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// It takes about two seconds; on a busy machine many times that.

@@ -6,21 +6,18 @@
 //! leaves out what it couldn't send on time, or counts from when it did, reports a handful of slow operations instead.
 //!
 //! A busy machine makes more of them late. So the theory is a lower bound, and the operations' own record tells what the report must say.
-#![cfg(unix)]
-
-mod own_record;
-
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use own_record::OwnRecord;
 use steadfast_stress::{Call, Context, Failure, Load, Options, Scenario, Tier, Verdict, measure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
+
+use crate::own_record::OwnRecord;
 
 const SLOTS: usize = 8;
 const RATE: f64 = 200.0;
@@ -60,7 +57,7 @@ struct Target {
 impl Target {
     fn start() -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["the_target", "--exact", "--nocapture"])
+            .args(["stalled_target::the_target", "--exact", "--nocapture"])
             .env(SERVE, "yes")
             .stdout(Stdio::piped())
             .spawn()
