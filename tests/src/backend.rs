@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use steadfast_graph_memory::{Config, GraphMemory, Tenant};
 use steadfast_memory_api::{
@@ -28,6 +29,12 @@ pub trait Backend: Send + Sync + 'static {
         directory: &Path,
         limits: Limits,
     ) -> impl Future<Output = Result<Self::Store, Failure>> + Send;
+
+    /// Returns how long a scenario waits until the process is at rest, where it would wait for `longest`. A test beside
+    /// others, whose process never rests, does without.
+    fn rest_max(&self, longest: Duration) -> Duration {
+        longest
+    }
 }
 
 /// An open store with one tenant.

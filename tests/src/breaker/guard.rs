@@ -1,6 +1,7 @@
 //! How a scenario uses the breaker. Every use goes through here, so a test can put a fault between the two.
 
 use std::future::Future;
+use std::time::Duration;
 
 use steadfast_breaker::ledger::Standing;
 use steadfast_breaker::{
@@ -12,6 +13,12 @@ use super::dependency::Injected;
 
 /// Passes everything on to the breaker, unless a test says otherwise.
 pub trait Guard: Clone + Send + Sync + 'static {
+    /// Returns how long a scenario waits for what should happen, where it would wait for `longest`. A test shortens the
+    /// wait for what its fault keeps from happening.
+    fn wait_max(&self, longest: Duration) -> Duration {
+        longest
+    }
+
     /// How the breaker is made.
     fn config(&self, config: Config) -> Config {
         config

@@ -33,6 +33,8 @@ const OPEN: Duration = Duration::from_millis(100);
 /// Opens at this share of failures; half of the calls of a bad time fail.
 const FAILURE_PERCENT: f64 = 25.0;
 const PROBES: usize = 5;
+/// How much longer than planned a stage lasts, at most, while it has not reached its purpose.
+const STAGE_OVERTIME_MAX: Duration = Duration::from_secs(10);
 /// How long a check waits for what has to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -147,6 +149,7 @@ impl<G: Guard> Ordeal<G> {
         });
         let breaker = Breaker::new(config)?;
         let watch = Watch::on(&breaker, &guard);
+        let script = Script::new(stages, smoke_divisor, context.tier(), guard.wait_max(STAGE_OVERTIME_MAX));
         let registry = Registry::new();
         let figures = Figures {
             over_own_time: registry.histogram("over_own_time_nanoseconds")?,
@@ -158,7 +161,7 @@ impl<G: Guard> Ordeal<G> {
             breaker,
             dependency: Dependency::default(),
             watch,
-            script: Script::new(stages, smoke_divisor, context.tier()),
+            script,
             context: context.clone(),
             stage_began: Mutex::default(),
             calm_calls_min: 2 * callers as u64,

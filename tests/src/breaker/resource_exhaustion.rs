@@ -206,7 +206,8 @@ impl<G: Guard> Scenario for ResourceExhaustion<G> {
             checks.exactly(format!("{what} still taken"), quota.in_use.load(Ordering::SeqCst), 0);
         }
         let began = Instant::now();
-        while !state.is_released() && began.elapsed() < RELEASE_MAX {
+        let longest = self.guard.wait_max(RELEASE_MAX);
+        while !state.is_released() && began.elapsed() < longest {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let (files, live) = (open_files(), allocations::live_bytes());

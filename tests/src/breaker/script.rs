@@ -2,8 +2,8 @@
 //!
 //! A stage ends when its time is over, by the time since the first operation, and its purpose is reached: what it is there to cause has
 //! happened. So a machine that stands still for a while makes a stage longer and never skips one. One that began late ends as soon as its
-//! purpose is reached, until the stages are on time again. A purpose that is never reached holds a stage up for [`PATIENCE`]; what
-//! didn't happen then is for the checks to see.
+//! purpose is reached, until the stages are on time again. A purpose that is never reached holds a stage up for at most a given
+//! overtime; what didn't happen then is for the checks to see.
 //!
 //! Whichever operation first sees that a stage is over begins the next one, and only that one. A soak goes through the stages again and
 //! again.
@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use steadfast_stress::{Load, Tier};
 
-/// How long a stage whose time is over is held up for its purpose.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What counts of that between two looks at most: while nobody looked, nothing could happen.
+/// What counts of a stage's overtime between two looks at most: while nobody looked, nothing could happen.
 const LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// A stage's name and its full length.
@@ -27,6 +25,7 @@ pub(super) type Stage = (&'static str, Duration);
 pub(super) struct Script {
     stages: Vec<Stage>,
     is_soak: bool,
+    overtime_max: Duration,
     began: OnceLock<Instant>,
     /// How many stages have begun, over all rounds.
     begun: AtomicUsize,
@@ -43,13 +42,15 @@ struct Waiting {
 }
 
 impl Script {
-    /// The stages as the run's tier has them; smoke divides their lengths.
-    pub(super) fn new(stages: &[Stage], smoke_divisor: u32, tier: Tier) -> Self {
+    /// The stages as the run's tier has them; smoke divides their lengths. A stage that has not reached its purpose lasts
+    /// at most `overtime_max` longer.
+    pub(super) fn new(stages: &[Stage], smoke_divisor: u32, tier: Tier, overtime_max: Duration) -> Self {
         let divisor = if tier == Tier::Smoke { smoke_divisor } else { 1 };
         let stages = stages.iter().map(|&(name, length)| (name, length / divisor)).collect();
         Self {
             stages,
             is_soak: tier == Tier::Soak,
+            overtime_max,
             began: OnceLock::new(),
             begun: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -128,7 +129,7 @@ impl Script {
         if let Some(last) = begun.checked_sub(1) {
             let since = elapsed.saturating_sub(waiting.looked).min(LOOK_MAX);
             *waiting = Waiting { looked: elapsed, waited: waiting.waited + since };
-            if !is_reached(self.name(last)) && waiting.waited < PATIENCE {
+            if !is_reached(self.name(last)) && waiting.waited < self.overtime_max {
                 return;
             }
         }
@@ -167,6 +168,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const OVERTIME: Duration = Duration::from_secs(10);
     const STAGES: [Stage; 3] = [("first", SECOND), ("second", SECOND), ("third", SECOND)];
 
     /// What is entered at so many milliseconds, if the purpose is reached or not.
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_stage_ends_when_its_time_is_over_and_its_purpose_is_reached() {
-        let script = Script::new(&STAGES, 8, Tier::Standard);
+        let script = Script::new(&STAGES, 8, Tier::Standard, OVERTIME);
         assert_eq!(entered(&script, 0, false), Some("first"), "nothing is before the first");
         assert_eq!(entered(&script, 999, true), None, "its time isn't over");
         assert_eq!(entered(&script, 1_000, false), None, "its purpose isn't reached");
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn stages_are_entered_one_by_one_also_after_a_standstill() {
-        let script = Script::new(&STAGES, 8, Tier::Smoke);
+        let script = Script::new(&STAGES, 8, Tier::Smoke, OVERTIME);
         assert_eq!(entered(&script, 0, true), Some("first"));
         assert_eq!(entered(&script, 50_000, false), None, "standing still doesn't wear out the patience");
         assert_eq!(entered(&script, 50_000, true), Some("second"));
@@ -200,19 +202,19 @@ mod tests {
 
     #[test]
     fn a_purpose_that_is_never_reached_holds_a_stage_up_for_so_long() {
-        let script = Script::new(&STAGES, 8, Tier::Standard);
+        let script = Script::new(&STAGES, 8, Tier::Standard, OVERTIME);
         assert_eq!(entered(&script, 0, true), Some("first"));
         let looks = (1_000..).step_by(50).map(|at_ms| (at_ms, entered(&script, at_ms, false)));
         let (at_ms, stage) = looks.take(1_000).find(|(_, stage)| stage.is_some()).unwrap();
         assert_eq!(stage, Some("second"));
         // The first look counts as one of any length.
         let waited = Duration::from_millis(at_ms - 1_000) + LOOK_MAX;
-        assert!((PATIENCE..PATIENCE + LOOK_MAX).contains(&waited), "{waited:?}");
+        assert!((OVERTIME..OVERTIME + LOOK_MAX).contains(&waited), "{waited:?}");
     }
 
     #[test]
     fn a_soak_begins_anew_and_is_finished_within_its_round() {
-        let script = Script::new(&STAGES, 8, Tier::Soak);
+        let script = Script::new(&STAGES, 8, Tier::Soak, OVERTIME);
         for at in 0..4 {
             assert_eq!(entered(&script, at * 1_000, true), Some(STAGES[at as usize % 3].0));
         }
@@ -224,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_no_operation_began_is_finished_from_the_first_stage_on() {
-        let script = Script::new(&STAGES, 8, Tier::Smoke);
+        let script = Script::new(&STAGES, 8, Tier::Smoke, OVERTIME);
         let mut finished = Vec::new();
         while !script.finish_at(Duration::ZERO, |_| true, |stage| finished.push(stage)) {}
         assert_eq!(finished, ["first", "second", "third"]);

@@ -71,13 +71,13 @@ impl<B: Backend> Asked<B> {
         let holds = |write: &Acknowledged| (write.answer.id, filled.writes.passage_of(write.number));
         let passages = filled.passages.iter().map(holds).collect();
         let asked = Self { filled, questions, passages, wrong: AtomicU64::new(0) };
-        asked.settle(context).await;
+        asked.settle(context, backend.rest_max(BUILDS_MAX)).await;
         Ok(asked)
     }
 
-    async fn settle(&self, context: &Context) {
+    async fn settle(&self, context: &Context, longest: Duration) {
         let began = Instant::now();
-        let settled = process::rest(BUILDS_MAX).await;
+        let settled = process::rest(longest).await;
         let took = began.elapsed().as_millis();
         let note = if settled { format!("after {took} ms") } else { format!("not within {took} ms") };
         context.note("at rest", note);

@@ -110,7 +110,7 @@ impl<B: Backend> Scenario for MemoryPressure<B> {
         let find =
             |writes: &_, rng: &mut _| questions::long(writes, QUERIES, QUERY_BYTES, QUERY_WORDS_MAX, rng);
         let long = find_questions(&asked.filled.writes, context, find).await?;
-        process::rest(REST_MAX).await;
+        process::rest(self.backend.rest_max(REST_MAX)).await;
         let before = Held::now();
         context.note("memory before", before);
         Ok(Pressed { asked, long, before, stopped: AtomicU64::new(0) })
@@ -131,7 +131,7 @@ impl<B: Backend> Scenario for MemoryPressure<B> {
     }
 
     async fn check(&self, state: &Pressed<B>, _: &Tally, checks: &mut Checks) -> Result<(), Failure> {
-        let (after, took) = state.come_back().await;
+        let (after, took) = state.come_back(&self.backend).await;
         checks.note("memory after", format!("{after}, {} ms after the load", took.as_millis()));
         check_returned("live bytes", state.before.live, after.live, LIVE_MORE, checks);
         check_returned("resident memory", state.before.resident, after.resident, RESIDENT_MORE, checks);
@@ -145,20 +145,22 @@ impl<B: Backend> Scenario for MemoryPressure<B> {
 }
 
 impl<B: Backend> Pressed<B> {
-    /// What is held when it is as little as before, or [`REST_MAX`] after the load, and how long that took.
+    /// What is held when it is as little as before, or [`REST_MAX`] after the load, and how long that took. `backend` may
+    /// shorten the waits.
     ///
     /// Meanwhile there are a few short searches. An allocator gives pages back when it is called, and threads that had
     /// the long queries keep theirs until they are; nobody's memory is asked for nothing ever again.
-    async fn come_back(&self) -> (Held, Duration) {
+    async fn come_back(&self, backend: &B) -> (Held, Duration) {
+        let longest = backend.rest_max(REST_MAX);
         let (began, mut rng) = (Instant::now(), Rng::new(1));
         loop {
             for _ in 0..SHORT_SEARCHES {
                 // A wrong answer is counted where the check looks for it.
                 let _ = self.asked.ask(&mut rng).await;
             }
-            process::rest(Duration::from_secs(1)).await;
+            process::rest(backend.rest_max(Duration::from_secs(1))).await;
             let (now, took) = (Held::now(), began.elapsed());
-            if now.has_returned_to(self.before) || took > REST_MAX {
+            if now.has_returned_to(self.before) || took > longest {
                 return (now, took);
             }
         }

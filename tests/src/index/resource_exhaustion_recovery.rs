@@ -37,12 +37,10 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Callers of a round of full service: their commands fit into the queue.
 const CALLERS: usize = 8;
 const ROUND: usize = 2_000;
-/// Rounds before the load.
-const ROUNDS: usize = 5;
 /// Between two rounds before the load, so that other work on the machine isn't in the way of all of them.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Rounds after the load, each on the store and on the control.
-const TURNS: usize = 9;
+/// How often full service is measured: enough for a median.
+const ROUNDS: Rounds = Rounds { before: 5, after: 9 };
 /// How long work that the load and the rounds leave behind may go on.
 const REST_MAX: Duration = Duration::from_secs(60);
 /// Different passages that are written once more.
@@ -52,12 +50,30 @@ const CONCEPTS: usize = 500;
 #[derive(Clone, Copy, Debug)]
 pub struct ResourceExhaustionRecovery<B> {
     backend: B,
+    rounds: Rounds,
+}
+
+/// Rounds of full service.
+#[derive(Clone, Copy, Debug)]
+struct Rounds {
+    /// Before the load.
+    before: usize,
+    /// After the load, each on the store and on the control.
+    after: usize,
 }
 
 impl<B: Backend> ResourceExhaustionRecovery<B> {
     /// The scenario on a store of `backend`.
     pub fn on(backend: B) -> Self {
-        Self { backend }
+        Self { backend, rounds: ROUNDS }
+    }
+
+    /// Measures full service once before and once after the load: enough to check every answer, too few to compare
+    /// rates.
+    #[must_use]
+    pub fn with_one_round(mut self) -> Self {
+        self.rounds = Rounds { before: 1, after: 1 };
+        self
     }
 }
 
@@ -70,6 +86,7 @@ pub struct Exhausted<B: Backend> {
     /// Only the check takes it out, to close it.
     control_store: Mutex<Option<B::Store>>,
     written: Mutex<Vec<Acknowledged>>,
+    rounds: Rounds,
     rate_before: f64,
     refusals: Refusals,
 }
@@ -93,7 +110,7 @@ impl<B: Backend> Exhausted<B> {
 
     /// The number of the first write of the load.
     fn load_begins(&self) -> usize {
-        self.asked.filled.writes.passages() + (ROUNDS + TURNS) * ROUND
+        self.asked.filled.writes.passages() + (self.rounds.before + self.rounds.after) * ROUND
     }
 
     /// Closes the control, if it is open.
@@ -214,7 +231,7 @@ impl<B: Backend> Scenario for ResourceExhaustionRecovery<B> {
                 limits.queue_wait.as_millis()
             ),
         );
-        let (rate_before, written) = best_rate(&asked, &memory).await?;
+        let (rate_before, written) = best_rate(&asked, &memory, self.rounds.before).await?;
         let (memory, control) = split(&self.backend, context, &asked).await?;
         Ok(Exhausted {
             control: control.memory().clone(),
@@ -222,6 +239,7 @@ impl<B: Backend> Scenario for ResourceExhaustionRecovery<B> {
             asked,
             memory,
             written: Mutex::new(written),
+            rounds: self.rounds,
             rate_before,
             refusals: Refusals::default(),
         })
@@ -240,11 +258,12 @@ impl<B: Backend> Scenario for ResourceExhaustionRecovery<B> {
     async fn check(&self, state: &Exhausted<B>, tally: &Tally, checks: &mut Checks) -> Result<(), Failure> {
         state.refusals.report(checks);
         let turns = serve_in_turns(state).await?;
-        let rested = process::rest(REST_MAX).await;
+        let longest = self.backend.rest_max(REST_MAX);
+        let rested = process::rest(longest).await;
         checks.holds(
             "the process came to rest",
             rested,
-            format!("asked for {} s at most", REST_MAX.as_secs()),
+            format!("asked for {} s at most", longest.as_secs()),
         );
         state.close_control().await?;
         turns.report(state.rate_before, checks);
@@ -292,7 +311,7 @@ async fn split<B: Backend>(
         return Err(Failure::new("control", format!("the control has {copied} memories of {there}")));
     }
     // What opening began is over before the load.
-    process::rest(REST_MAX).await;
+    process::rest(backend.rest_max(REST_MAX)).await;
     Ok((memory, control))
 }
 
@@ -321,9 +340,10 @@ async fn is_first<M: Memory>(memory: &M, write: Acknowledged) -> Result<bool, Fa
 async fn best_rate<B: Backend>(
     asked: &Asked<B>,
     memory: &MemoryOf<B>,
+    rounds: usize,
 ) -> Result<(f64, Vec<Acknowledged>), Failure> {
     let (mut best, mut written) = (0.0_f64, Vec::new());
-    for number in 0..ROUNDS {
+    for number in 0..rounds {
         let mut round = Round::serve(asked, memory, number).await?;
         best = best.max(round.rate);
         written.append(&mut round.written);
@@ -334,12 +354,12 @@ async fn best_rate<B: Backend>(
 
 /// The rounds after the load: on the store and on the control in turns, neither always first.
 async fn serve_in_turns<B: Backend>(state: &Exhausted<B>) -> Result<Turns, Failure> {
-    let mut turns = Turns(Vec::with_capacity(TURNS));
-    for turn in 0..TURNS {
+    let mut turns = Turns(Vec::with_capacity(state.rounds.after));
+    for turn in 0..state.rounds.after {
         let mut rates = [0.0; 2];
         for place in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
             let memory = [&state.memory, &state.control][place];
-            let mut round = Round::serve(&state.asked, memory, ROUNDS + turn).await?;
+            let mut round = Round::serve(&state.asked, memory, state.rounds.before + turn).await?;
             rates[place] = round.rate;
             if place == 0 {
                 state.written().append(&mut round.written);
@@ -428,12 +448,12 @@ mod tests {
 
     #[test]
     fn a_slow_moment_of_both_or_of_a_few_turns_takes_nothing_away() {
-        let mut turns = Turns(vec![[95.0, 100.0]; TURNS]);
+        let mut turns = Turns(vec![[95.0, 100.0]; ROUNDS.after]);
         turns.0[0] = [9.5, 10.0];
         turns.0[3] = [40.0, 100.0];
         turns.0[7] = [100.0, 40.0];
         assert_eq!(turns.kept(), [0.4, 0.95, 2.5]);
-        let slow = Turns(vec![[50.0, 100.0]; TURNS]);
+        let slow = Turns(vec![[50.0, 100.0]; ROUNDS.after]);
         assert_eq!(slow.kept(), [0.5; 3]);
     }
 
