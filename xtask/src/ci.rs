@@ -126,7 +126,7 @@ impl Step {
 }
 
 /// Selects what takes too long for every merge, here and in the tests; see docs/testing.md.
-const FULL: (&str, &str) = ("STEADFAST_FULL", "1");
+pub(crate) const FULL: (&str, &str) = ("STEADFAST_FULL", "1");
 /// The option that sets it.
 const FULL_OPTION: &str = "--full";
 /// How many of the slowest test binaries the summary shows.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bug::{Bug, Detection, Detector};
 use super::copy;
+use crate::ci::FULL;
 use crate::loom;
 use crate::process::{Ended, run_logged};
 use crate::stress;
@@ -203,7 +204,8 @@ impl Bench {
         if detection.release {
             cargo.arg("--release");
         }
-        cargo.args(arguments);
+        // At full size: chance finds more, and some tests run at no other.
+        cargo.args(arguments).env(FULL.0, FULL.1);
         Ok(cargo)
     }
 
