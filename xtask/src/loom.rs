@@ -2,8 +2,8 @@
 //!
 //! The cfg `steadfast_loom` is given to the workspace's packages only: cargo calls this program in the compiler's place
 //! for them (`RUSTC_WORKSPACE_WRAPPER`), and it adds the cfg. Cargo asks the wrapped compiler also which cfgs are set,
-//! so `[target.'cfg(steadfast_loom)'.dependencies]` works. Other people's packages don't know the cfg, and are the
-//! same build as for `stress`: both use the target folder's release profile.
+//! so `[target.'cfg(steadfast_loom)'.dependencies]` works. Other people's packages don't know the cfg, and are mostly
+//! the same build as for the tests. The profile is theirs as well: optimising the models costs more than it saves.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -38,7 +38,7 @@ pub(crate) fn build_command(workspace: &Workspace) -> Result<Command, String> {
 /// One build for all that are chosen: what they share is built once, with the features that they ask for together.
 fn build(workspace: &Workspace, chosen: &[String]) -> Result<Command, String> {
     let mut cargo = test_binaries::build_command(workspace, &[]);
-    cargo.args(["--release", "--lib"]);
+    cargo.args(["--lib", "--all-features"]);
     cargo.args(chosen.iter().flat_map(|name| ["--package".to_owned(), format!("steadfast-{name}")]));
     set_cfg(&mut cargo)?;
     Ok(cargo)

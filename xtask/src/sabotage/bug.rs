@@ -125,7 +125,7 @@ fn detection(header: &BTreeMap<&str, &str>) -> Result<(Detection, usize), String
             times.ok_or("`# times:` is a whole number from 1")?
         }
     };
-    Ok((Detection { by, release: release || loom, loom }, times))
+    Ok((Detection { by, release, loom }, times))
 }
 
 /// A key that has one possible value, or is absent.
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(header(text).unwrap()["what"], "skips the sync");
         let (detection, times) = detect(text).unwrap();
         assert_eq!(times, 3);
-        let command = "RUSTFLAGS='--cfg steadfast_loom' cargo test --release -p a --test crash torn";
+        let command = "RUSTFLAGS='--cfg steadfast_loom' cargo test -p a --test crash torn";
         assert_eq!(detection.describe(), command);
         let (detection, _) = detect("# caught-by-stress: --only index.x\n").unwrap();
         assert_eq!(detection.describe(), "cargo xtask stress --only index.x");
