@@ -1,4 +1,4 @@
-//! Unsafe code is argued where it stands, and forbidden where there is none.
+//! Unsafe code is argued where it stands, named in the package's README, and forbidden where there is none.
 
 use super::{Finding, SourceFile, Tree};
 use crate::rust_text::{code_only, find_word};
@@ -6,7 +6,10 @@ use crate::rust_text::{code_only, find_word};
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let in_crates = tree.rust_files().filter(|file| file.path.starts_with("crates/") && !file.is_generated());
     let mut findings: Vec<Finding> = in_crates.flat_map(check_arguments).collect();
-    findings.extend(tree.packages().iter().filter_map(|package| check_forbidden(tree, package.folder)));
+    for package in tree.packages() {
+        findings.extend(check_forbidden(tree, package.folder));
+        findings.extend(check_readme(tree, package.folder));
+    }
     findings
 }
 
@@ -50,16 +53,43 @@ fn is_argued(line: usize, code: &[&str], text: &[&str]) -> bool {
     false
 }
 
+/// The files with unsafe code in a package's library or program.
+fn unsafe_files<'a>(tree: &'a Tree, folder: &str) -> impl Iterator<Item = &'a SourceFile> {
+    let source = format!("{folder}/src/");
+    tree.rust_files()
+        .filter(move |file| file.path.starts_with(&source))
+        .filter(|file| find_word(&code_only(&file.text), "unsafe").is_some())
+}
+
 /// A package without unsafe code has the compiler keep it so.
 fn check_forbidden(tree: &Tree, folder: &str) -> Option<Finding> {
-    let source = format!("{folder}/src/");
-    let mut files = tree.rust_files().filter(|file| file.path.starts_with(&source));
-    if files.any(|file| find_word(&code_only(&file.text), "unsafe").is_some()) {
+    if unsafe_files(tree, folder).next().is_some() {
         return None;
     }
-    let root = ["lib.rs", "main.rs"].iter().find_map(|name| tree.file(&format!("{source}{name}")))?;
+    let root = ["lib.rs", "main.rs"].iter().find_map(|name| tree.file(&format!("{folder}/src/{name}")))?;
     let forbids = code_only(&root.text).contains("#![forbid(unsafe_code)]");
     (!forbids).then(|| Finding::new(&root.path, 1, "nothing here is unsafe: add `#![forbid(unsafe_code)]`"))
+}
+
+/// The README names each file with unsafe code, and doesn't claim that there is none.
+fn check_readme(tree: &Tree, folder: &str) -> Vec<Finding> {
+    let Some(readme) = tree.file(&format!("{folder}/README.md")) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for file in unsafe_files(tree, folder) {
+        let name = &file.path[folder.len() + 1..];
+        if !readme.text.contains(&format!("`{name}`")) {
+            findings.push(Finding::new(
+                &readme.path,
+                1,
+                format!("must name `{name}`, which has unsafe code"),
+            ));
+        }
+        let claim = readme.text.lines().position(|line| line.to_lowercase().contains("no unsafe code"));
+        findings.extend(
+            claim.map(|line| Finding::new(&readme.path, line + 1, format!("{name} has unsafe code"))),
+        );
+    }
+    findings
 }
 
 #[cfg(test)]
@@ -104,6 +134,27 @@ mod tests {
             lines("struct V {\n    drop: unsafe fn(*mut ()),\n    c: unsafe extern \"C\" fn(),\n}\n")
                 .is_empty()
         );
+    }
+
+    fn readme(text: &str, code: &str) -> Vec<String> {
+        let tree = Tree::planted(&[
+            ("crates/a/Cargo.toml", "[package]\nname = \"a\"\n"),
+            ("crates/a/README.md", text),
+            ("crates/a/src/lib.rs", "#![forbid(unsafe_code)]\n"),
+            ("crates/a/src/b.rs", code),
+        ]);
+        check(&tree).iter().map(Finding::to_string).collect()
+    }
+
+    #[test]
+    fn a_readme_names_the_unsafe_files_and_claims_nothing_else() {
+        let code = "// SAFETY: none.\nunsafe impl Send for B {}\n";
+        assert_eq!(readme("Unsafe code: `src/b.rs`.\n", code), [""; 0]);
+        assert_eq!(readme("No unsafe code.\n", "// unsafe\n"), [""; 0]);
+        let missing = "crates/a/README.md:1: must name `src/b.rs`, which has unsafe code";
+        assert_eq!(readme("Unsafe code: some.\n", code), [missing]);
+        let wrong = "crates/a/README.md:2: src/b.rs has unsafe code";
+        assert_eq!(readme("See `src/b.rs`.\nNo unsafe code of its own.\n", code), [wrong]);
     }
 
     fn forbidden(root: &str, other: &str) -> usize {
