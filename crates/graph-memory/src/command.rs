@@ -1,19 +1,21 @@
 //! Commands: what the log holds, how it is written there, and how it is carried out.
 //!
-//! A command is resolved before it enters the log: validated, its slug folded, limits that its outcome depends on put into it.
-//! Carrying it out needs nothing but its tenant's value and its [`Stamp`].
+//! A command is resolved before it enters the log: validated, its slug folded, limits that its
+//! outcome depends on put into it. Carrying it out needs nothing but its tenant's value and its
+//! [`Stamp`].
 //!
-//! Each kind of command is one file of this folder, which implements [`Operation`], and one line of [`commands!`] below.
-//! Here stands what they have in common: the tenant, the request id, the registration and the dispatch; in [`wire`] the
-//! envelope, a Protocol Buffers message (fields by number, so it can grow) that holds a command's own message as one of
-//! its fields.
+//! Each kind of command is one file of this folder, which implements [`Operation`], and one line of
+//! [`commands!`] below. Here stands what they have in common: the tenant, the request id, the
+//! registration and the dispatch; in [`wire`] the envelope, a Protocol Buffers message (fields by
+//! number, so it can grow) that holds a command's own message as one of its fields.
 //!
 //! # Applying is deterministic and total
-//! [`Change::apply`] depends on the value, the command, its place in the log, the log's time, and on nothing
-//! else: no configuration, no limit but those in the command, no clock, no table of Unicode,
-//! no hash map's order, no floating point arithmetic. It can't fail: what goes against the state is a [`Refusal`]. So
-//! the same log makes the same state everywhere, and a durable command can't keep a store from opening. The indexes,
-//! being derived, take no part in any outcome.
+//! [`Change::apply`] depends on the value, the command, its place in the log, the log's time and
+//! the format of its batch, and on nothing else: no configuration, no limit but those in the
+//! command, no clock, no table of Unicode, no hash map's order, no floating point arithmetic. It
+//! can't fail: what goes against the state is a [`Refusal`]. So the same log makes the same state
+//! everywhere, and a durable command can't keep a store from opening. The indexes, being derived,
+//! take no part in any outcome.
 
 mod allocate;
 mod delete;
@@ -36,8 +38,8 @@ use crate::refusal::{Refusal, StableHash};
 use crate::value::TenantValue;
 use wire::{Address, Envelope, Options};
 
-/// Registers the kinds of commands: makes [`Change`] and [`Answer`] and passes each of their methods on to the kind at hand. A macro, since
-/// an enum's variants can't come from anything else.
+/// Registers the kinds of commands: makes [`Change`] and [`Answer`] and passes each of their
+/// methods on to the kind at hand. A macro, since an enum's variants can't come from anything else.
 macro_rules! commands {
     ($($kind:ident($operation:ty)),+ $(,)?) => {
         /// What a command does: one variant for each kind.
@@ -156,7 +158,8 @@ pub(crate) type Effect = Result<Answer, Refusal>;
 
 /// A kind of command.
 pub(crate) trait Operation: Sized + Debug {
-    /// The number of its message's field in a command: never used for anything else, nor by the envelope (1 to 4, 8 to 10).
+    /// The number of its message's field in a command: never used for anything else, nor by the
+    /// envelope (1 to 4, 8 to 10).
     const FIELD: u32;
     /// Whether its tenant comes into being with it, if need be.
     const CREATES_TENANT: bool = false;
@@ -184,7 +187,8 @@ pub(crate) trait Operation: Sized + Debug {
     /// Appends its message, as the field [`FIELD`](Self::FIELD), but for the bytes of `content`.
     fn encode(&self, head: &mut Vec<u8>);
 
-    /// The last bytes of its message, if the state keeps these very bytes: they are written from where they lie.
+    /// The last bytes of its message, if the state keeps these very bytes: they are written from
+    /// where they lie.
     fn content(&self) -> &[u8] {
         &[]
     }
@@ -192,8 +196,9 @@ pub(crate) trait Operation: Sized + Debug {
     /// Reads its message.
     fn decode(message: &[u8], options: &Options) -> Result<Self, Undecodable>;
 
-    /// A hash of what the caller asked for: not of limits, which may be others when it is sent again. A new kind takes the
-    /// hash of its message without limits, seeded with [`FIELD`](Self::FIELD).
+    /// A hash of what the caller asked for: not of limits, which may be others when it is sent
+    /// again. A new kind takes the hash of its message without limits, seeded with
+    /// [`FIELD`](Self::FIELD).
     fn fingerprint(&self) -> u64;
 
     /// Carries it out on its tenant's next value. Refused, it leaves the value as it was.
@@ -217,12 +222,14 @@ pub(crate) struct Context<'a> {
     pub(crate) analyzer: Analyzer,
 }
 
-/// Where and when a command stands in the log.
+/// Where and when a command stands in the log, and by which rules it is carried out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     pub(crate) seq: Seq,
     /// The log's time, in Unix milliseconds; never less than that of the command before.
     pub(crate) now_ms: u64,
+    /// The format of the batch that holds it; never less than that of the command before.
+    pub(crate) format: u32,
 }
 
 /// Which tenant a command is for.
@@ -230,8 +237,8 @@ pub(crate) struct Stamp {
 pub(crate) enum TenantKey {
     /// The one with this number.
     Number(u32),
-    /// The one with this name, which comes into being with its first memory, while there are fewer than `tenants_max`.
-    /// If it does, its text is analyzed so, for ever.
+    /// The one with this name, which comes into being with its first memory, while there are fewer
+    /// than `tenants_max`. If it does, its text is analyzed so, for ever.
     Name { name: String, tenants_max: u64, analyzer: Analyzer },
 }
 

@@ -1,8 +1,9 @@
 //! The committer: the one thread that changes a store.
 //!
-//! Its stages, run by [`handoff::serve`](crate::handoff::serve) for each part of a batch: append to the log and sync; apply
-//! in log order; publish each changed tenant's next value with one swap. When the log can't be trusted any more it is
-//! **poisoned**: what was in flight has an unknown outcome, everything later is refused, and reads go on.
+//! Its stages, run by [`handoff::serve`](crate::handoff::serve) for each part of a batch: append to
+//! the log and sync; apply in log order; publish each changed tenant's next value with one swap.
+//! When the log can't be trusted any more it is **poisoned**: what was in flight has an unknown
+//! outcome, everything later is refused, and reads go on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +17,7 @@ use crate::command::{Effect, EncodedCommand, Stamp};
 use crate::config::Clock;
 use crate::handoff::{Queued, Refused, Stages};
 use crate::indexing::Indexing;
-use crate::log::{AppendError, Log};
+use crate::log::{AppendError, FORMAT, Log};
 use crate::published::{Published, TenantCell};
 use crate::stats::BatchTime;
 
@@ -114,7 +115,8 @@ impl Stages for Committer {
                 let detail = error.to_string();
                 // Nobody but this thread sets it.
                 drop(self.published.poisoned.set(detail.clone()));
-                // Which of the jobs were in the batch isn't known here. For those that weren't "unknown" is true as well.
+                // Which of the jobs were in the batch isn't known here. For those that weren't
+                // "unknown" is true as well.
                 let error = MemoryError::OutcomeUnknown { detail };
                 Err(Refused { jobs: jobs.len(), answer: Box::new(move || Err(error.clone())) })
             }
@@ -122,7 +124,7 @@ impl Stages for Committer {
     }
 
     fn apply(&mut self, job: EncodedCommand) -> CommitResult {
-        let stamp = Stamp { seq: Seq::new(self.next_seq), now_ms: self.now_ms };
+        let stamp = Stamp { seq: Seq::new(self.next_seq), now_ms: self.now_ms, format: FORMAT };
         self.next_seq += 1;
         Ok(self.tenants.apply(job.command, stamp))
     }

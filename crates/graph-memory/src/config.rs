@@ -31,11 +31,13 @@ impl Clock for SystemClock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogConfig {
-    /// Bytes that the segment files grow to; 64 MiB. From 64 KiB to 1 GiB. A new store begins with smaller ones.
+    /// Bytes that the segment files grow to; 64 MiB. From 64 KiB to 1 GiB. A new store begins with
+    /// smaller ones.
     pub segment_bytes: u64,
-    /// Segments that a background thread makes ready, zero-filled and synced; 2. It begins when half of them are used up. More of them
-    /// let a longer burst of commits have the disk to itself. With 0 there is no such thread and the committer makes each
-    /// segment when it needs it.
+    /// Segments that a background thread makes ready, zero-filled and synced; 2. It begins when
+    /// half of them are used up. More of them let a longer burst of commits have the disk to
+    /// itself. With 0 there is no such thread and the committer makes each segment when it needs
+    /// it.
     pub segments_ahead: usize,
 }
 
@@ -122,14 +124,16 @@ impl Config {
         self
     }
 
-    /// How vectors are compared, for tenants that have none yet; by cosine unless set. A tenant's first vector settles it.
+    /// How vectors are compared, for tenants that have none yet; by cosine unless set. A tenant's
+    /// first vector settles it.
     #[must_use]
     pub fn vector_metric(mut self, metric: Metric) -> Self {
         self.vector_metric = metric;
         self
     }
 
-    /// How text becomes terms, for tenants that come into being from now on; by default each word is a term. A tenant's first memory settles it, for as long as there is the tenant.
+    /// How text becomes terms, for tenants that come into being from now on; by default each word
+    /// is a term. A tenant's first memory settles it, for as long as there is the tenant.
     #[must_use]
     pub fn analyzer(mut self, analyzer: Analyzer) -> Self {
         self.analyzer = analyzer;

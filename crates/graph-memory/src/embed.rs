@@ -6,14 +6,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Makes vectors of texts, so that texts that mean alike lie near each other.
 ///
-/// **Synchronous**, and it can't fail: it is for models that run in this process, on the caller's thread. Whoever asks a service for vectors
-/// waits for it and handles its errors before the memory is asked, and gives the vector to
-/// [`Allocate::vector`](crate::Allocate::vector) or [`Search::vector`](crate::Search::vector); so no write ever waits for a
-/// network.
+/// **Synchronous**, and it can't fail: it is for models that run in this process, on the caller's
+/// thread. Whoever asks a service for vectors waits for it and handles its errors before the memory
+/// is asked, and gives the vector to [`Allocate::vector`](crate::Allocate::vector) or
+/// [`Search::vector`](crate::Search::vector); so no write ever waits for a network.
 ///
-/// An implementation promises: as many components as [`dimensions`](Self::dimensions) tells, all finite, not all 0 (cosine needs a
-/// direction), also for the empty text; and the same vector for the same text, or what is stored can't be compared with what is
-/// looked for.
+/// An implementation promises: as many components as [`dimensions`](Self::dimensions) tells, all
+/// finite, not all 0 (cosine needs a direction), also for the empty text; and the same vector for
+/// the same text, or what is stored can't be compared with what is looked for.
 ///
 /// ```
 /// use steadfast_graph_memory::{Allocate, Embedder, Lexical};
@@ -31,24 +31,29 @@ pub trait Embedder: Send + Sync {
     fn embed(&self, text: &str) -> Vec<f32>;
 }
 
-/// An embedder for tests and demonstrations: it knows how words are **written**, not what they mean.
+/// An embedder for tests and demonstrations: it knows how words are **written**, not what they
+/// mean.
 ///
-/// It is no neural model. Texts that share words, or words that share three characters in a row, come near each other (`invoice` and
-/// `invoices`); synonyms don't. Whoever wants meaning brings a model of their own.
+/// It is no neural model. Texts that share words, or words that share three characters in a row,
+/// come near each other (`invoice` and `invoices`); synonyms don't. Whoever wants meaning brings a
+/// model of their own.
 ///
-/// The features of a text are its words, as the text index cuts them, and the runs of three characters of each word with its ends
-/// marked. A feature's hash chooses a component and a sign (Weinberger et al., "Feature Hashing for Large Scale
-/// Multitask Learning", 2009); a feature counts by the square root of how often it occurs, a run a quarter of a
-/// word. The vector is brought to length 1. Features are summed in the order of their hashes by plain IEEE
-/// arithmetic: equal texts have equal bits on every machine. The order of words doesn't count.
+/// The features of a text are its words, as the text index cuts them, and the runs of three
+/// characters of each word with its ends marked. A feature's hash chooses a component and a sign
+/// (Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009); a feature
+/// counts by the square root of how often it occurs, a run a quarter of a word. The vector is
+/// brought to length 1. Features are summed in the order of their hashes by plain IEEE arithmetic:
+/// equal texts have equal bits on every machine. The order of words doesn't count.
 ///
-/// A text without words, the empty one too, gets the unit vector of a feature of its own, far from all others.
+/// A text without words, the empty one too, gets the unit vector of a feature of its own, far from
+/// all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lexical {
     dimensions: usize,
 }
 
-/// Seeds of the hashes of words, of runs of characters, and of no words. A change of these changes every vector.
+/// Seeds of the hashes of words, of runs of characters, and of no words. A change of these changes
+/// every vector.
 const WORD: u64 = u64::from_le_bytes(*b"lex:word");
 const RUN: u64 = u64::from_le_bytes(*b"lex:run3");
 const NOTHING: u64 = u64::from_le_bytes(*b"lex:none");
@@ -58,7 +63,8 @@ const WORD_WEIGHT: f64 = 1.0;
 const RUN_WEIGHT: f64 = 0.25;
 
 impl Lexical {
-    /// An embedder that makes vectors of so many dimensions, from 1 to 4096 (the default limit). A few hundred keep features apart.
+    /// An embedder that makes vectors of so many dimensions, from 1 to 4096 (the default limit). A
+    /// few hundred keep features apart.
     ///
     /// # Errors
     /// `Invalid`, with `dimensions`, for any other number.

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use steadfast_memory_api::Seq;
 
-/// Why a store could not be opened. Nothing was changed, but for what an interrupted recovery had repaired already.
+/// Why a store could not be opened. Nothing was changed, but for what an interrupted recovery had
+/// repaired already.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The operating system refused: the directory can't be made, read or written, the disk is full, and the like.
+    /// The operating system refused: the directory can't be made, read or written, the disk is
+    /// full, and the like.
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -33,20 +35,22 @@ pub enum OpenError {
         /// The newest format that this version reads.
         supported: u32,
     },
-    /// The files are damaged in a place that was promised to be durable. Nothing is repaired by guessing.
+    /// The files are damaged in a place that was promised to be durable. Nothing is repaired by
+    /// guessing.
     Damaged {
         /// The damaged file.
         file: PathBuf,
         /// The byte at which what is right ends.
         offset: u64,
-        /// The last command that was read before the damage was found; 0 if there was none, as when the first segment or the file
-        /// that names the store is wrong.
+        /// The last command that was read before the damage was found; 0 if there was none, as when
+        /// the first segment or the file that names the store is wrong.
         seq: Seq,
         /// What is wrong there.
         detail: String,
     },
-    /// The files are right, but need something that this build hasn't: a stemmer or a language, of another version or behind a cargo
-    /// feature. Nothing is served by other rules than those that it was written under.
+    /// The files are right, but need something that this build hasn't: a stemmer or a language, of
+    /// another version or behind a cargo feature. Nothing is served by other rules than those that
+    /// it was written under.
     Unsupported {
         /// The file that needs it.
         file: PathBuf,

@@ -18,11 +18,11 @@ use crate::waiting::{OnceEvent, block_on};
 
 /// A memory for many tenants in one directory.
 ///
-/// Handles are cheap to clone and share; the store closes when the last one, tenants' handles among them,
-/// is gone, or by [`close`](Self::close).
+/// Handles are cheap to clone and share; the store closes when the last one, tenants' handles among
+/// them, is gone, or by [`close`](Self::close).
 ///
-/// Everything is async without a runtime of its own: any executor will do. Each operation has a twin whose name ends in
-/// `_blocking`, for code without one.
+/// Everything is async without a runtime of its own: any executor will do. Each operation has a
+/// twin whose name ends in `_blocking`, for code without one.
 ///
 /// ```
 /// use steadfast_graph_memory::{Allocate, Config, GraphMemory, Search};
@@ -49,7 +49,8 @@ impl GraphMemory {
     /// The log is replayed on a thread of its own; [`Config::on_progress`] tells how far it is.
     ///
     /// # Errors
-    /// See [`OpenError`]. A torn tail is none: it is cut, and [`recovery`](Self::recovery) reports it.
+    /// See [`OpenError`]. A torn tail is none: it is cut, and [`recovery`](Self::recovery) reports
+    /// it.
     ///
     /// # Panics
     /// Only if the opening thread panicked, with its panic.
@@ -82,7 +83,8 @@ impl GraphMemory {
 
     /// A handle to the tenant `name`: 1 to 64 of the letters a–z and A–Z, digits, `.`, `_` and `-`.
     ///
-    /// Costs an allocation; nothing is read or written. A tenant comes into being with its first memory.
+    /// Costs an allocation; nothing is read or written. A tenant comes into being with its first
+    /// memory.
     ///
     /// # Errors
     /// `Invalid` when the name is not acceptable.
@@ -109,7 +111,8 @@ impl GraphMemory {
     /// | `memory_searches_seconds{outcome}` | searches by outcome |
     /// | `memory_batch_commands` | commands that one sync made durable |
     ///
-    /// Take a snapshot, or render it as Prometheus reads it; other parts of a program may register their own there.
+    /// Take a snapshot, or render it as Prometheus reads it; other parts of a program may register
+    /// their own there.
     ///
     /// ```
     /// # use steadfast_graph_memory::{Config, GraphMemory};
@@ -123,19 +126,20 @@ impl GraphMemory {
         &self.store.telemetry.registry
     }
 
-    /// A hash of everything that the log determines, over all tenants, to compare two replays of one log.
+    /// A hash of everything that the log determines, over all tenants, to compare two replays of
+    /// one log.
     ///
     /// Take it while nothing is written; it takes time in proportion to what is remembered.
     pub fn state_hash(&self) -> u64 {
         self.store.published.state_hash()
     }
 
-    /// Closes the store: commits what is queued, marks the log as closed in good order, and frees the directory. All
-    /// handles answer `Closed` from then on.
+    /// Closes the store: commits what is queued, marks the log as closed in good order, and frees
+    /// the directory. All handles answer `Closed` from then on.
     ///
     /// # Errors
-    /// `StorageFull`, `StorageUnavailable` or `Poisoned` when the log could not be closed in good order; nothing
-    /// acknowledged is lost by it.
+    /// `StorageFull`, `StorageUnavailable` or `Poisoned` when the log could not be closed in good
+    /// order; nothing acknowledged is lost by it.
     ///
     /// # Cancel safety
     /// Dropped, the store closes all the same.

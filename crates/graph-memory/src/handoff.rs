@@ -2,25 +2,26 @@
 //!
 //! # Protocol
 //! A caller [submits](Handoff::submit) a job and holds a [`ResponseFuture`]. The job goes
-//! - into the **queue**, if it has space and no other job waits for space: from here on the job is carried out, whether
-//!   or not the caller stays;
-//! - else into the **overflow queue**, first in, first out, until the committer makes space, the deadline passes
-//!   ([`Handoff::expire`]) or the future is dropped; in the latter two cases it never happens;
+//! - into the **queue**, if it has space and no other job waits for space: from here on the job is
+//!   carried out, whether or not the caller stays;
+//! - else into the **overflow queue**, first in, first out, until the committer makes space, the
+//!   deadline passes ([`Handoff::expire`]) or the future is dropped; in the latter two cases it
+//!   never happens;
 //! - else, if the overflow queue is full as well, nowhere: the future is ready at once.
 //!
-//! The committer ([`serve`]) swaps the whole queue for an empty one under one short lock and promotes jobs from the
-//! overflow queue. For each part of the batch that its stages persist together it applies the jobs in order, publishes
-//! once, and only then answers.
+//! The committer ([`serve`]) swaps the whole queue for an empty one under one short lock and
+//! promotes jobs from the overflow queue. For each part of the batch that its stages persist
+//! together it applies the jobs in order, publishes once, and only then answers.
 //!
-//! **Waking.** Waking a task from outside its runtime costs several times as much as from inside. Therefore the callers
-//! of a batch form a few groups, each with one list of wakers. The committer wakes one caller of each group; whichever
-//! future of the group is polled or dropped first wakes the rest, from inside the runtime. If that task is kept from
-//! running, the committer wakes the rest itself: before it answers the next batch, or after it has been idle for
-//! [`GRACE`].
+//! **Waking.** Waking a task from outside its runtime costs several times as much as from inside.
+//! Therefore the callers of a batch form a few groups, each with one list of wakers. The committer
+//! wakes one caller of each group; whichever future of the group is polled or dropped first wakes
+//! the rest, from inside the runtime. If that task is kept from running, the committer wakes the
+//! rest itself: before it answers the next batch, or after it has been idle for [`GRACE`].
 //!
 //! # Invariants (modelled in `handoff/model.rs`)
-//! 1. Each job in the queue is answered exactly once: by the committer or, if the committer unwinds, by the drop of its
-//!    [`Responder`] (with [`Reply::Lost`]). So nobody waits for ever.
+//! 1. Each job in the queue is answered exactly once: by the committer or, if the committer
+//!    unwinds, by the drop of its [`Responder`] (with [`Reply::Lost`]). So nobody waits for ever.
 //! 2. An answer is stored after `persist` and `publish` of its job returned.
 //! 3. The committer or a future of the same group calls the waker of every stored answer.
 //! 4. Jobs are applied in the order of their submission; none overtakes the overflow queue.
@@ -44,7 +45,8 @@ const GRACE: Duration = Duration::from_micros(100);
 
 /// How many callers share one list of wakers at most.
 const WAKE_GROUP: usize = 32;
-/// How many lists there are at least, so that two threads of a runtime share the work; in a model one, to have it shared.
+/// How many lists there are at least, so that two threads of a runtime share the work; in a model
+/// one, to have it shared.
 const WAKE_LISTS: usize = if cfg!(steadfast_loom) { 1 } else { 2 };
 
 /// How much may wait.
@@ -56,7 +58,8 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
     /// Jobs in the overflow queue.
     pub(crate) waiters: usize,
-    /// Bytes of the jobs in the overflow queue; a larger job is accepted while the overflow queue is empty.
+    /// Bytes of the jobs in the overflow queue; a larger job is accepted while the overflow queue
+    /// is empty.
     pub(crate) waiting_bytes: usize,
 }
 
@@ -67,7 +70,8 @@ pub(crate) trait Stages {
     /// What they get.
     type Answer;
 
-    /// Makes the first jobs durable together, one at least; returns how many. On an error none of the first so many took effect.
+    /// Makes the first jobs durable together, one at least; returns how many. On an error none of
+    /// the first so many took effect.
     fn persist(&mut self, jobs: &[Queued<Self::Job, Self::Answer>]) -> Result<usize, Refused<Self::Answer>>;
 
     /// Carries out a durable job on the next, unpublished value.
@@ -127,7 +131,8 @@ pub(crate) fn serve<S: Stages>(handoff: &Handoff<S::Job, S::Answer>, stages: &mu
     }
 }
 
-/// The lists of the callers answered last; whoever is still on them is woken when the loop ends, also by unwinding.
+/// The lists of the callers answered last; whoever is still on them is woken when the loop ends,
+/// also by unwinding.
 struct Woken(Vec<Arc<WakeList>>);
 
 impl Drop for Woken {
@@ -201,8 +206,8 @@ impl<J, A> Handoff<J, A> {
         Self { shared: Mutex::new(shared), work: Condvar::new(), overflow: Condvar::new(), bounds }
     }
 
-    /// Submits a job of `bytes`, which waits for space until `deadline` (called only if it must wait). Never blocks: the
-    /// future waits.
+    /// Submits a job of `bytes`, which waits for space until `deadline` (called only if it must
+    /// wait). Never blocks: the future waits.
     pub(crate) fn submit(
         this: &Arc<Self>,
         job: J,
@@ -241,8 +246,9 @@ impl<J, A> Handoff<J, A> {
         ResponseFuture::new(slot, place)
     }
 
-    /// Swaps the queue into `batch`, which is empty; waits while the queue is empty. Returns false when the hand-off is
-    /// closed and nothing is left. The batch stays empty when somebody [woke](Self::wake) the committer.
+    /// Swaps the queue into `batch`, which is empty; waits while the queue is empty. Returns false
+    /// when the hand-off is closed and nothing is left. The batch stays empty when somebody
+    /// [woke](Self::wake) the committer.
     ///
     /// Wakes the callers left on `woken`, the previous batch's lists, before it sleeps for long.
     fn next_batch(&self, batch: &mut Vec<Queued<J, A>>, woken: &mut Vec<Arc<WakeList>>) -> bool {
@@ -274,7 +280,8 @@ impl<J, A> Handoff<J, A> {
         true
     }
 
-    /// Sleeps until there is a job, the hand-off is closed, or the time is up; may wake for nothing.
+    /// Sleeps until there is a job, the hand-off is closed, or the time is up; may wake for
+    /// nothing.
     fn sleep<'a>(
         &'a self,
         mut shared: MutexGuard<'a, Shared<J, A>>,
@@ -304,7 +311,8 @@ impl<J, A> Handoff<J, A> {
         lock(&self.shared).last_batch = (jobs, took);
     }
 
-    /// Refuses the jobs in the overflow queue whose deadline is `now` or earlier; returns the earliest deadline left.
+    /// Refuses the jobs in the overflow queue whose deadline is `now` or earlier; returns the
+    /// earliest deadline left.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut expired = Vec::new();
         let mut shared = lock(&self.shared);
@@ -414,7 +422,8 @@ impl<J, A> Shared<J, A> {
         let queued = self.waiting[at].queued.take()?;
         self.waiting_bytes -= self.waiting[at].bytes;
         self.deadlines.remove(&(self.waiting[at].deadline, number));
-        // The place itself goes when it reaches the front, or when there are more such places than others.
+        // The place itself goes when it reaches the front, or when there are more such places than
+        // others.
         if self.waiting.len() > 2 * self.deadlines.len() + 64 || self.deadlines.is_empty() {
             self.waiting.retain(|waiter| waiter.queued.is_some());
         }

@@ -1,12 +1,15 @@
-//! Index building in the background: two threads build what tenants' indexes plan, and the committer installs it.
+//! Index building in the background: two threads build what tenants' indexes plan, and the
+//! committer installs it.
 //!
-//! The committer calls [`Indexing::maintain`] for each batch: it installs what is built and hands over what is planned.
-//! When an index is backlogged, its tail longer than it may be, it waits for the sealing. So commits wait rather than
-//! queries slow down. When a build is done its thread wakes the committer, so an idle store gets its segments, too.
-//! While a log is replayed, replay takes the committer's part.
+//! The committer calls [`Indexing::maintain`] for each batch: it installs what is built and hands
+//! over what is planned. When an index is backlogged, its tail longer than it may be, it waits for
+//! the sealing. So commits wait rather than queries slow down. When a build is done its thread
+//! wakes the committer, so an idle store gets its segments, too. While a log is replayed, replay
+//! takes the committer's part.
 //!
-//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's commits should wait for it.
-//! Both give way to any other thread; when they get too little, commits wait, and so leave them the processor.
+//! One thread seals tails, the other merges segments: a merge may take seconds, and nobody's
+//! commits should wait for it. Both give way to any other thread; when they get too little, commits
+//! wait, and so leave them the processor.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -17,8 +20,8 @@ use crate::apply::Tenants;
 use crate::priority::step_back;
 use crate::value::{IndexBuild, IndexBuilt};
 
-/// Builds for the committer, on threads of its own. When this is dropped they finish what they are at, which may take seconds and
-/// is nobody's loss, and end; nobody waits for them.
+/// Builds for the committer, on threads of its own. When this is dropped they finish what they are
+/// at, which may take seconds and is nobody's loss, and end; nobody waits for them.
 pub(crate) struct Indexing {
     shared: Arc<Shared>,
     /// Whether the threads run: from the first build on, which most stores never need.
@@ -31,8 +34,9 @@ struct Shared {
     planned: Condvar,
     /// The committer waits here when it has to.
     done: Condvar,
-    /// How many are built and not yet fetched: lets the committer look without the lock. It fetches what it finds under the lock, so
-    /// Relaxed is enough; what it misses, it finds after the next wake-up.
+    /// How many are built and not yet fetched: lets the committer look without the lock. It fetches
+    /// what it finds under the lock, so Relaxed is enough; what it misses, it finds after the next
+    /// wake-up.
     built: AtomicUsize,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -64,7 +68,8 @@ impl Indexing {
         Self { shared, started: false }
     }
 
-    /// Starts the threads, unless they run. If the system has none to give, the next build tries again, and nobody waits.
+    /// Starts the threads, unless they run. If the system has none to give, the next build tries
+    /// again, and nobody waits.
     fn start(&mut self) {
         let queues: [(&str, Queue); 2] =
             [("steadfast-seals", |state| &mut state.seals), ("steadfast-merges", |state| &mut state.merges)];
@@ -87,7 +92,8 @@ impl Indexing {
         drop(self.shared.wake.set(Box::new(wake)));
     }
 
-    /// Installs what is built and hands over what is planned; waits while a tail is longer than it may be.
+    /// Installs what is built and hands over what is planned; waits while a tail is longer than it
+    /// may be.
     pub(crate) fn maintain(&mut self, tenants: &mut Tenants) {
         if self.shared.built.load(Ordering::Relaxed) > 0 {
             self.install(tenants);
@@ -194,7 +200,8 @@ mod tests {
     use super::*;
     use crate::command::{Command, Context, NewMemory, Operation, Stamp, TenantKey};
 
-    /// More than may be unsealed, written without a pause: whoever tends afterwards waits until it is sealed far enough.
+    /// More than may be unsealed, written without a pause: whoever tends afterwards waits until it
+    /// is sealed far enough.
     #[test]
     fn a_tail_that_has_grown_past_its_bound_is_waited_for() {
         let (mut tenants, mut indexing) = (Tenants::default(), Indexing::new());
@@ -203,7 +210,7 @@ mod tests {
             let tenant = TenantKey::Name { name: "acme".into(), tenants_max: 1, analyzer };
             let context = Context { limits: &Limits::default(), metric: Metric::Cosine, analyzer };
             let new = NewMemory::resolve(Allocate::new("a few words"), &context).unwrap();
-            let stamp = Stamp { seq: Seq::new(seq), now_ms: 0 };
+            let stamp = Stamp { seq: Seq::new(seq), now_ms: 0, format: crate::log::FORMAT };
             tenants.apply(Command::new(tenant, None, new), stamp).unwrap();
         }
         indexing.maintain(&mut tenants);

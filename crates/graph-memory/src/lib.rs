@@ -1,7 +1,8 @@
 //! A durable, multi-tenant memory for AI agents, embedded: many writers, one memory, no lost write.
 //!
-//! **Acknowledged means durable, visible and exact.** When a change answers `Ok` it is on disk (`fdatasync`), the next search
-//! finds it, and it took effect once, at its place in one order of all changes.
+//! **Acknowledged means durable, visible and exact.** When a change answers `Ok` it is on disk
+//! (`fdatasync`), the next search finds it, and it took effect once, at its place in one order of
+//! all changes.
 //!
 //! ```
 //! use steadfast_graph_memory::{Allocate, Config, GraphMemory, Memory, Search};

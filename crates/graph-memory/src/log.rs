@@ -15,6 +15,7 @@ use std::io;
 use steadfast_memory_api::Seq;
 
 pub(crate) use file_log::FileLog;
+pub(crate) use format::FORMAT;
 pub use recovery::{Recovery, TornWrite};
 
 /// Why commands could not be appended.

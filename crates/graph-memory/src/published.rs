@@ -27,7 +27,8 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Returns a hash of everything that the log determines, over all tenants in the order of their numbers.
+    /// Returns a hash of everything that the log determines, over all tenants in the order of their
+    /// numbers.
     pub(crate) fn state_hash(&self) -> u64 {
         let entry = |entry: dashmap::mapref::multiple::RefMulti<'_, Arc<str>, Arc<TenantCell>>| {
             (Arc::clone(entry.key()), Arc::clone(entry.value()))

@@ -1,7 +1,7 @@
 //! Why a command that is in the log was not carried out.
 //!
-//! Refusals are decided while a command is applied, in log order. They are outcomes, not failures: a tenant remembers them
-//! with the request ids of their commands, and a replay decides the same.
+//! Refusals are decided while a command is applied, in log order. They are outcomes, not failures:
+//! a tenant remembers them with the request ids of their commands, and a replay decides the same.
 
 use steadfast_memory_api::{Id, MemoryError, Problem, RequestId, Version};
 
@@ -70,11 +70,11 @@ impl Refusal {
 
 /// What came of a command, as hashes of the state take it.
 pub(crate) trait StableHash {
-    /// A number of its own and the facts. They are part of what a replay must reproduce: a number is never used for anything
-    /// else, also not when nothing makes it any more.
+    /// A number of its own and the facts. They are part of what a replay must reproduce: a number
+    /// is never used for anything else, also not when nothing makes it any more.
     ///
-    /// Answers and refusals share the numbers. 1 is the answer of allocate, update and delete, 2 to 13 are refusals; the next free
-    /// one is 14.
+    /// Answers and refusals share the numbers. 1 is the answer of allocate, update and delete, 2 to
+    /// 13 are refusals; the next free one is 14.
     fn stable(&self) -> (u8, [u64; 4]);
 
     /// Appends the bytes that are hashed.

@@ -4,27 +4,34 @@
 //! - every request carried out with an id issued after the horizon is remembered, with its answer;
 //! - an id issued at or before the horizon is refused, unless it is remembered.
 //!
-//! So a request is carried out at most once, however often it is sent. The horizon moves **only** when a request is
-//! forgotten, and then to the time that one was issued. No clock moves it: an id that was never seen and is newer than
-//! all that was forgotten is accepted, however old it is by the clock.
+//! So a request is carried out at most once, however often it is sent. The horizon moves **only**
+//! when a request is forgotten, and then to the time that one was issued. No clock moves it: an id
+//! that was never seen and is newer than all that was forgotten is accepted, however old it is by
+//! the clock.
 //!
-//! **What is forgotten**, always the one that was issued first: when there are more than [`Request::ids_max`], which the command tells, and when it was
-//! carried out [`AGE_MS_MAX`] ago by the log's clock. The latter is done for one tenant at a time and a few requests a
-//! command ([`FORGOTTEN_AT_ONCE`]), so it frees also what a silent tenant holds and makes nobody wait; what is due but still there is
-//! answered. All these numbers are part of the log's format: replay must forget exactly what was forgotten the
-//! first time.
+//! **What is forgotten**, always the first issued: when there are more than [`Request::ids_max`],
+//! which the command holds, and when it was carried out [`AGE_MS_MAX`] ago by the log's clock. The
+//! latter is done a few requests at a time ([`FORGOTTEN_AT_ONCE`]), so that nobody waits; what is
+//! due but still there is answered. Only the tenant's own commands make it forget (but see
+//! [`apply`](crate::apply) about format 1), so a tenant without commands keeps what it remembers.
+//! All these numbers are part of the log's format: a replay must forget exactly what was forgotten
+//! the first time.
 //!
-//! **How far ahead of real time can the horizon get?** Ids claim a time, and the log's clock never goes back, so either may be wrong.
-//! - A clock that jumps ahead, for one commit or for a day, forgets what was carried out before: the horizon is where those
-//!   ids were issued, in the past. Afterwards the log's clock stands still until real time has caught up. Nothing ages as long, and the count bounds.
-//! - While it stands still, ids that claim to be issued up to then are accepted, too. Those are the last in
-//!   the order of issue: the count forgets all that is older first, so it takes more than that of them to move the horizon among
-//!   them. Age forgets one only [`AGE_MS_MAX`] after it was carried out, so the horizon that age makes is at
-//!   least `AGE_MS_MAX - AHEAD_MS_MAX` behind the log's clock.
-//! - What remains: a client that sends more ids of the future, or a clock that jumps ahead twice with ids
-//!   issued in between. Then ids of the present are refused until real time has passed the horizon; in that tenant only,
-//!   nothing is done twice, and a request without an id is carried out as ever. Forgetting such an id without
-//!   moving the horizon would let it be carried out again.
+//! **How far ahead of real time can the horizon get?** Ids claim a time, and the log's clock never
+//! goes back, so either may be wrong.
+//! - A clock that jumps ahead, for one commit or for a day, forgets what was carried out before:
+//!   the horizon is where those ids were issued, in the past. Afterwards the log's clock stands
+//!   still until real time has caught up. Nothing ages as long, and the count bounds.
+//! - While it stands still, ids that claim to be issued up to then are accepted, too. Those are the
+//!   last in the order of issue: the count forgets all that is older first, so it takes more than
+//!   that of them to move the horizon among them. Age forgets one only [`AGE_MS_MAX`] after it was
+//!   carried out, so the horizon that age makes is at least `AGE_MS_MAX - AHEAD_MS_MAX` behind the
+//!   log's clock.
+//! - What remains: a client that sends more ids of the future, or a clock that jumps ahead twice
+//!   with ids issued in between. Then ids of the present are refused until real time has passed the
+//!   horizon; in that tenant only, nothing is done twice, and a request without an id is carried
+//!   out as ever. Forgetting such an id without moving the horizon would let it be carried out
+//!   again.
 
 use std::collections::BTreeMap;
 
@@ -34,11 +41,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::command::{Effect, Request};
 use crate::refusal::StableHash;
 
-/// How long a request is remembered at least, in milliseconds of the log's clock, unless there are too many.
+/// How long a request is remembered at least, in milliseconds of the log's clock, unless there are
+/// too many.
 pub(crate) const AGE_MS_MAX: u64 = 10 * 60 * 1000;
 /// How far ahead of the log's clock an id may claim to be issued.
 pub(crate) const AHEAD_MS_MAX: u64 = 60 * 1000;
-/// How many requests are forgotten in one step: more than a command adds, and few enough that nobody notices.
+/// How many requests are forgotten in one step: more than a command adds, and few enough that
+/// nobody notices.
 pub(crate) const FORGOTTEN_AT_ONCE: usize = 2;
 
 /// What is known of a request before it is carried out.
@@ -104,7 +113,8 @@ impl RequestWindow {
         Seen::Never
     }
 
-    /// Remembers what became of a request that `check` had never seen, and forgets others if there are more than it allows.
+    /// Remembers what became of a request that `check` had never seen, and forgets others if there
+    /// are more than it allows.
     pub(crate) fn remember(&mut self, request: &Request, effect: Effect, now_ms: u64) {
         let done = Done { fingerprint: request.fingerprint, effect, at_ms: now_ms };
         self.digest ^= done.digest(request.id.bits());
@@ -232,7 +242,8 @@ mod tests {
         while window.forget_old(ahead) {}
         window.remember(&jumped, EFFECT, ahead);
         assert_eq!(window.horizon_ms, NOW + 99);
-        // Far more than is remembered, in another order than they were issued in; the log's clock stands still.
+        // Far more than is remembered, in another order than they were issued in; the log's clock
+        // stands still.
         let total = 3 * COUNT_MAX as u64;
         for i in 0..total {
             let id = request(NOW + 1000 + (i ^ 7), i);
@@ -247,8 +258,9 @@ mod tests {
     }
 
     proptest! {
-        /// Any ids, any clock that doesn't go back, any bound: nothing is carried out twice, the horizon is that of the
-        /// last issued that was forgotten, and whatever is newer and new is accepted.
+        /// Any ids, any clock that doesn't go back, any bound: nothing is carried out twice, the
+        /// horizon is that of the last issued that was forgotten, and whatever is newer and new is
+        /// accepted.
         #[test]
         fn nothing_is_carried_out_twice(
             steps in prop::collection::vec((0_u64..200, 0_u64..3, 0_u64..40, 0_usize..12, any::<bool>()), 1..300)

@@ -7,7 +7,8 @@ use steadfast_memory_api::Seq;
 
 use crate::log::LogStats;
 
-/// A store in numbers. Each is exact; taken while the store is at work, one may be a batch ahead of another.
+/// A store in numbers. Each is exact; taken while the store is at work, one may be a batch ahead of
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {
@@ -45,15 +46,15 @@ pub struct CommitTime {
     pub write: Duration,
     /// Applying commands to the next value.
     pub apply: Duration,
-    /// Handing work to the threads that build indexes, installing what they built, and waiting for them when they are
-    /// backlogged.
+    /// Handing work to the threads that build indexes, installing what they built, and waiting for
+    /// them when they are backlogged.
     pub index: Duration,
     /// Publishing.
     pub publish: Duration,
 }
 
-/// The committer's figures. The committer alone writes them, one by one, and anybody reads them. Relaxed is enough, since
-/// none of them guards anything.
+/// The committer's figures. The committer alone writes them, one by one, and anybody reads them.
+/// Relaxed is enough, since none of them guards anything.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     last_seq: AtomicU64,

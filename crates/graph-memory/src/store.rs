@@ -54,7 +54,7 @@ fn replay(
     let mut tenants = Tenants::default();
     let (log, recovery) = FileLog::open(dir, config, &mut |header, commands| {
         for (seq, bytes) in (header.first_seq..).zip(commands) {
-            let stamp = Stamp { seq: Seq::new(seq), now_ms: header.time_ms };
+            let stamp = Stamp { seq: Seq::new(seq), now_ms: header.time_ms, format: header.format };
             // Its outcome was its caller's; only the state counts now.
             drop(tenants.apply(Command::decode(bytes)?, stamp));
         }
@@ -221,7 +221,8 @@ impl Drop for Store {
         self.begin_close();
         let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // The last handle may go down with a task that the committer itself has just woken for the last time.
+            // The last handle may go down with a task that the committer itself has just woken for
+            // the last time.
             if thread.thread().id() != std::thread::current().id() {
                 drop(thread.join());
             }

@@ -1,4 +1,5 @@
-//! What a store records of itself while it runs: how many commits and searches, how long they took, how large batches are.
+//! What a store records of itself while it runs: how many commits and searches, how long they took,
+//! how large batches are.
 //!
 //! Recording costs a call two clock reads and some ten nanoseconds. Nothing here decides anything.
 

@@ -22,7 +22,8 @@ use crate::waiting::block_on;
 
 /// One tenant of a [`GraphMemory`](crate::GraphMemory). Cheap to clone and to share.
 ///
-/// The methods are those of [`Memory`]; see there for errors and cancel safety. Each has a `_blocking` twin.
+/// The methods are those of [`Memory`]; see there for errors and cancel safety. Each has a
+/// `_blocking` twin.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     shared: Arc<Shared>,
@@ -48,8 +49,8 @@ impl Tenant {
         &self.shared.name
     }
 
-    /// The same tenant, for changes that wait at most `wait` for a place in a full queue, then fail with
-    /// [`Overloaded`](MemoryError::Overloaded). Unless set, [`Limits::queue_wait`].
+    /// The same tenant, for changes that wait at most `wait` for a place in a full queue, then fail
+    /// with [`Overloaded`](MemoryError::Overloaded). Unless set, [`Limits::queue_wait`].
     #[must_use]
     pub fn with_queue_wait(mut self, wait: Duration) -> Self {
         self.queue_wait = wait;
@@ -167,7 +168,8 @@ impl Tenant {
         }
     }
 
-    /// Has a command carried out: resolves the request, hands it to the committer, waits for the answer.
+    /// Has a command carried out: resolves the request, hands it to the committer, waits for the
+    /// answer.
     async fn commit<O: Registered>(&self, request: O::Request) -> Result<O::Answer, MemoryError> {
         let store = &self.shared.store;
         let request_id = O::request_id(&request).map(|id| (id, store.limits.request_ids));
@@ -275,7 +277,8 @@ impl View {
         hits
     }
 
-    /// Walks over everything that the indexes of this state hold, and holds it against the memories: takes as long as that is much.
+    /// Walks over everything that the indexes of this state hold, and holds it against the
+    /// memories: takes as long as that is much.
     ///
     /// # Errors
     /// The first contradiction, which is a bug.
@@ -283,8 +286,9 @@ impl View {
         self.value.verify()
     }
 
-    /// Texts that every search goes over one by one, since they are not in a sealed part of the index yet. Unlike what
-    /// [`stats`](Self::stats) tells, it depends on how far the sealing is, not on what is remembered.
+    /// Texts that every search goes over one by one, since they are not in a sealed part of the
+    /// index yet. Unlike what [`stats`](Self::stats) tells, it depends on how far the sealing is,
+    /// not on what is remembered.
     pub fn unsealed(&self) -> u64 {
         self.value.text().unsealed() as u64
     }

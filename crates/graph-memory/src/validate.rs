@@ -1,5 +1,5 @@
-//! Checks of requests against the limits, before anything else sees them: the fields that requests share, and searches. A
-//! command's file says which of its fields are checked how.
+//! Checks of requests against the limits, before anything else sees them: the fields that requests
+//! share, and searches. A command's file says which of its fields are checked how.
 
 use std::ops::Bound;
 
@@ -13,8 +13,9 @@ use crate::value::fold;
 
 type Checked = Result<(), MemoryError>;
 
-/// The largest absolute value of a vector's component. With it every score of vectors of 4096 dimensions is a finite `f32`: a dot product
-/// is at most 4.1e37, a squared distance at most 1.7e38.
+/// The largest absolute value of a vector's component. With it every score of vectors of 4096
+/// dimensions is a finite `f32`: a dot product is at most 4.1e37, a squared distance at most
+/// 1.7e38.
 const COMPONENT_MAX: f32 = 1e17;
 
 pub(crate) fn tenant_name(name: &str, limits: &Limits) -> Checked {
@@ -83,7 +84,8 @@ fn weight(field: &str, weight: f32) -> Checked {
     Ok(())
 }
 
-/// What can be told of a vector without the others: not whether it has their dimensions, nor whether their metric takes a zero.
+/// What can be told of a vector without the others: not whether it has their dimensions, nor
+/// whether their metric takes a zero.
 pub(crate) fn vector(values: &[f32], limits: &Limits) -> Checked {
     if values.is_empty() {
         return Err(MemoryError::invalid("vector", Problem::Empty));
@@ -167,8 +169,8 @@ fn clause(field: &str, clause: &Clause, limits: &Limits) -> Checked {
     }
 }
 
-/// Infinite ends are as good as open ones; NaN is no end. A range that ends before it begins is a mistake; one that is merely empty,
-/// such as `5..5`, finds nothing.
+/// Infinite ends are as good as open ones; NaN is no end. A range that ends before it begins is a
+/// mistake; one that is merely empty, such as `5..5`, finds nothing.
 fn span<T: PartialOrd>(field: &str, range: &Span<T>, is_nan: impl Fn(&T) -> bool) -> Checked {
     let value =
         |end: &Bound<T>| matches!(end, Bound::Included(value) | Bound::Excluded(value) if is_nan(value));

@@ -1,8 +1,8 @@
 //! A tenant's state as one immutable value.
 //!
-//! The committer makes the next value from the last one and publishes it with one swap; a reader loads it
-//! once and has a consistent cut of everything for as long as it likes. A clone copies a few pointers: all that
-//! is large is shared.
+//! The committer makes the next value from the last one and publishes it with one swap; a reader
+//! loads it once and has a consistent cut of everything for as long as it likes. A clone copies a
+//! few pointers: all that is large is shared.
 
 #[cfg(not(steadfast_loom))]
 mod radix;

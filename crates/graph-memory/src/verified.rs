@@ -10,7 +10,8 @@ pub struct Verified {
     pub memories: u64,
     /// Sealed segments of the text index.
     pub text_segments: usize,
-    /// Memories that have a vector, each of them found in the vector index and reachable in its graph, if it has one.
+    /// Memories that have a vector, each of them found in the vector index and reachable in its
+    /// graph, if it has one.
     pub vectors: u64,
     /// Sealed segments of the vector index.
     pub vector_segments: usize,

@@ -1,7 +1,7 @@
 //! Allocate: get or create a memory.
 //!
-//! What a new memory says is packed once, by the caller's thread, into the [`Content`] that the log, the state and every reader
-//! share. It is the command's whole message.
+//! What a new memory says is packed once, by the caller's thread, into the [`Content`] that the
+//! log, the state and every reader share. It is the command's whole message.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What holds for every kind of command. A kind can't be registered without [`Examples`], and what they show is checked here.
+//! What holds for every kind of command. A kind can't be registered without [`Examples`], and what
+//! they show is checked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
@@ -10,12 +11,15 @@ use super::*;
 use crate::apply::Tenants;
 use crate::refusal::Caller;
 
-/// Requests that show a kind of command. They are carried out in the order of the kinds on [`prepared`] tenants.
+/// Requests that show a kind of command. They are carried out in the order of the kinds on
+/// [`prepared`] tenants.
 pub(super) trait Examples: Operation {
-    /// Requests of which each asks for something else, between them with each field of a request in use. One at least is carried out.
+    /// Requests of which each asks for something else, between them with each field of a request in
+    /// use. One at least is carried out.
     fn requests() -> Vec<Self::Request>;
 
-    /// Requests that are refused on [`prepared`] tenants under [`tight`] limits, each with the reason.
+    /// Requests that are refused on [`prepared`] tenants under [`tight`] limits, each with the
+    /// reason.
     fn refused() -> Vec<(Self::Request, Refusal)>;
 }
 
@@ -40,14 +44,15 @@ fn context(limits: &Limits) -> Context<'_> {
 }
 
 fn stamp(seq: u64) -> Stamp {
-    Stamp { seq: Seq::new(seq), now_ms: NOW_MS + seq }
+    Stamp { seq: Seq::new(seq), now_ms: NOW_MS + seq, format: crate::log::FORMAT }
 }
 
 fn resolve<O: Operation>(request: O::Request, limits: &Limits) -> O {
     O::resolve(request, &context(limits)).expect("examples are valid")
 }
 
-/// A tenant, number 1, with memory 1 (slug `Taken`, two attributes, a vector of two dimensions) and memory 2, which was deleted.
+/// A tenant, number 1, with memory 1 (slug `Taken`, two attributes, a vector of two dimensions) and
+/// memory 2, which was deleted.
 pub(super) fn prepared() -> Vec<EncodedCommand> {
     let limits = Limits::default();
     let first =
@@ -112,8 +117,8 @@ fn each_command_comes_back_from_the_log_as_it_was() {
     visit_all(&mut RoundTrip);
 }
 
-/// The bytes and the fingerprint of each kind as the first build wrote them: logs hold the one and hashes of the state the
-/// other.
+/// The bytes and the fingerprint of each kind as the first build wrote them: logs hold the one and
+/// hashes of the state the other.
 #[test]
 fn bytes_and_fingerprints_are_those_of_the_first_build() {
     fn check<O: Registered>(
@@ -257,7 +262,8 @@ fn a_replay_decides_the_same_and_has_the_same_state() {
     }
 }
 
-/// Each kind is carried out, and its answer has a number that no refusal and no answer of another type has.
+/// Each kind is carried out, and its answer has a number that no refusal and no answer of another
+/// type has.
 #[test]
 fn each_command_is_carried_out_and_answers_with_its_own_kind() {
     #[derive(Default)]

@@ -41,7 +41,8 @@ struct Message {
     set: Vec<Attribute>,
     #[prost(string, repeated, tag = "7")]
     remove: Vec<String>,
-    /// How many attributes the memory may have afterwards, and how many bytes of them, names and values.
+    /// How many attributes the memory may have afterwards, and how many bytes of them, names and
+    /// values.
     #[prost(uint64, tag = "8")]
     attributes_max: u64,
     #[prost(uint64, tag = "9")]

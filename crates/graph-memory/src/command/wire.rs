@@ -1,7 +1,7 @@
 //! The envelope of a command in the log, and the messages that several commands use.
 //!
-//! All are Protocol Buffers messages, described for readers of other languages in `docs/log-format.md`. A field's number is
-//! never used for anything else.
+//! All are Protocol Buffers messages, described for readers of other languages in
+//! `docs/log-format.md`. A field's number is never used for anything else.
 
 use prost::Message;
 use prost::encoding::{
@@ -27,7 +27,8 @@ pub(super) struct Address {
     new_tenant: Option<NewTenant>,
 }
 
-/// Fields that stand in the envelope since the first commands. A later command has its own in its own message.
+/// Fields that stand in the envelope since the first commands. A later command has its own in its
+/// own message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Options {
     /// Of an allocation: what to do when the slug is taken.
@@ -36,7 +37,8 @@ pub(crate) struct Options {
     /// Of a command with a request id: how many the tenant may remember.
     #[prost(uint64, tag = "9")]
     pub(super) request_ids_max: u64,
-    /// Of an allocation or update with a vector: how the tenant's vectors are compared, if it has none yet.
+    /// Of an allocation or update with a vector: how the tenant's vectors are compared, if it has
+    /// none yet.
     #[prost(uint32, tag = "10")]
     pub(super) vector_metric: u32,
 }
@@ -83,7 +85,8 @@ pub(super) struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the envelope of a command, whose own message has one of the numbers for which `is_message` holds.
+    /// Reads the envelope of a command, whose own message has one of the numbers for which
+    /// `is_message` holds.
     pub(super) fn decode(mut bytes: &'a [u8], is_message: fn(u32) -> bool) -> Result<Self, Undecodable> {
         let damaged = |error: prost::DecodeError| Undecodable::Damaged(error.to_string());
         let (mut address, mut options, mut message) = (Address::default(), Options::default(), None);
@@ -192,7 +195,8 @@ pub(super) fn read<M: Message + Default>(message: &[u8]) -> Result<M, Undecodabl
     M::decode(message).map_err(|error| Undecodable::Damaged(error.to_string()))
 }
 
-/// 0 is for none. What this build can't do is refused: it would find other things than the tenant was promised.
+/// 0 is for none. What this build can't do is refused: it would find other things than the tenant
+/// was promised.
 fn analyzer(tenant: &str, stemmer: u32, stop_words: u32) -> Result<Analyzer, Undecodable> {
     let language = |what: &str, number| match number {
         0 => Ok(None),

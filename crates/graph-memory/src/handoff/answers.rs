@@ -1,4 +1,5 @@
-//! The answers' side of the hand-off: where an answer is stored, who is woken, what the caller holds.
+//! The answers' side of the hand-off: where an answer is stored, who is woken, what the caller
+//! holds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -124,7 +125,8 @@ impl WakeList {
 /// The caller's side of one job.
 ///
 /// # Cancel safety
-/// Dropped while its job is in the overflow queue, the job never happens; dropped later, it happens all the same.
+/// Dropped while its job is in the overflow queue, the job never happens; dropped later, it happens
+/// all the same.
 pub(crate) struct ResponseFuture<J, A> {
     slot: Arc<Slot<A>>,
     /// The number in the overflow queue, for a job that did not get into the queue at once.

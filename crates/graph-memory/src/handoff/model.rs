@@ -1,4 +1,5 @@
-//! Models of the hand-off under loom: the shipped queue, loop and responses, with stages that record what they did.
+//! Models of the hand-off under loom: the shipped queue, loop and responses, with stages that
+//! record what they did.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -12,8 +13,9 @@ use steadfast_testkit::models::{Seen, check};
 
 use super::*;
 
-/// Stages over a "disk" (how many jobs are durable) and a published value (how many are applied), both
-/// written and read without any ordering of their own: what callers see of them is what the hand-off orders.
+/// Stages over a "disk" (how many jobs are durable) and a published value (how many are applied),
+/// both written and read without any ordering of their own: what callers see of them is what the
+/// hand-off orders.
 struct Recording {
     durable: Arc<AtomicUsize>,
     published: Arc<AtomicUsize>,
@@ -39,7 +41,8 @@ impl Stages for Recording {
     }
 
     fn publish(&mut self) {
-        // The one publication of a batch: readers see all of it or nothing. Release: as the swap of a value.
+        // The one publication of a batch: readers see all of it or nothing. Release: as the swap of
+        // a value.
         self.published.store(self.applied, Ordering::Release);
     }
 

@@ -218,7 +218,8 @@ fn a_woken_committer_maintains_and_goes_on() {
     assert_eq!(block_on(Handoff::submit(&handoff, 5, 1, soon)), Reply::Answer(10));
     handoff.close();
     let (maintained, applied) = committer.join().unwrap();
-    // Nudges count once however many come before the committer has time, and not at all when it is closed first.
+    // Nudges count once however many come before the committer has time, and not at all when it is
+    // closed first.
     assert!(maintained <= 2, "{maintained}");
     assert_eq!(applied, [4, 5]);
 }

@@ -3,7 +3,8 @@
 //! At any time at most one batch is being written: the next one is begun after the last one was synced. Recovery
 //! rests on it. When a batch doesn't fit into the rest of a segment, first the next segment is taken (that can fail,
 //! with nothing written), then the old one gets a `Continued` marker, synced, then the new one its header
-//! and the batch in one write. Room for that marker is always kept.
+//! and the batch in one write. Room for that marker is always kept. So it is with a segment of an older format, too: what
+//! this version writes begins a new one.
 
 use std::io;
 use std::time::Instant;
@@ -48,6 +49,8 @@ pub(crate) struct Current {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Position {
     pub(crate) store_id: u128,
+    /// The format of the last segment in use; an older one than [`FORMAT`] is not written to any more.
+    pub(crate) format: u32,
     pub(crate) chain: Chain,
     pub(crate) last_seq: u64,
     pub(crate) epoch: u32,
@@ -101,6 +104,7 @@ impl FileLog {
         let body_bytes = self.body_bytes() as u32;
         let time_ms = self.position.time_ms.max(time_ms);
         let header = BatchHeader {
+            format: FORMAT,
             kind,
             body_bytes,
             count,
@@ -112,7 +116,8 @@ impl FileLog {
         };
         let begun = Instant::now();
         let room_for = (header.total_bytes().next_multiple_of(PAGE_BYTES) + PAGE_BYTES) as u64;
-        if self.current.as_ref().is_none_or(|current| current.bytes - current.offset < room_for) {
+        let is_old = self.position.format < FORMAT;
+        if is_old || self.current.as_ref().is_none_or(|current| current.bytes - current.offset < room_for) {
             self.next_segment(time_ms)?;
         }
         let taken = Instant::now();
@@ -159,6 +164,7 @@ impl FileLog {
         if let Some(current) = &mut self.current {
             let mut marker = vec![0; HEADER_BYTES];
             let header = BatchHeader {
+                format: self.position.format,
                 kind: Kind::Continued,
                 body_bytes: 0,
                 count: 0,
@@ -176,6 +182,7 @@ impl FileLog {
             self.stats.syncs += 1;
             self.position.chain = chain;
         }
+        self.position.format = FORMAT;
         let header = SegmentHeader {
             format: FORMAT,
             number: next.number,

@@ -11,7 +11,15 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 1;
+///
+/// It says how the bytes are laid out and what the commands mean: each batch is replayed by the rules of its own format, so
+/// that it means for ever what it meant when it was acknowledged. All batches of a segment have the segment's format.
+///
+/// | format | since it |
+/// |---|---|
+/// | 1 | |
+/// | 2 | a tenant's remembered requests age only by the tenant's own commands; batch headers hold their format |
+pub(crate) const FORMAT: u32 = 2;
 /// The length of a segment's and of a batch's header.
 pub(crate) const HEADER_BYTES: usize = 64;
 /// The length of a batch's footer.
@@ -93,6 +101,7 @@ impl Kind {
 /// The first [`HEADER_BYTES`] of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchHeader {
+    pub(crate) format: u32,
     pub(crate) kind: Kind,
     /// Length of the body: for each command its length (4 bytes) and its bytes.
     pub(crate) body_bytes: u32,
@@ -123,8 +132,10 @@ pub(crate) enum Read<T> {
     Header(T),
     /// Nothing but zeros.
     Zeros,
-    /// A header whose CRC is right for the store, of a format or a kind that this version doesn't know.
+    /// A header whose CRC is right for the store, of a format that is newer than [`FORMAT`].
     Newer(u32),
+    /// A header whose CRC is right for the store, of a kind that its format doesn't have.
+    UnknownKind(u16),
     /// Anything else.
     Other,
 }
@@ -212,6 +223,9 @@ impl BatchHeader {
         bytes[38..42].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[42..50].copy_from_slice(&self.chain.0.to_le_bytes());
         bytes[50..54].copy_from_slice(&body_crc.to_le_bytes());
+        // Format 1 had no such field: there it is 0.
+        let format = if self.format == 1 { 0 } else { self.format as u16 };
+        bytes[54..56].copy_from_slice(&format.to_le_bytes());
         seal(store_id, &mut bytes);
         bytes
     }
@@ -224,11 +238,16 @@ impl BatchHeader {
         if bytes[..4] != BATCH_MAGIC || !is_sealed(store_id, bytes) {
             return Read::Other;
         }
+        let format = u32::from(u16::from_le_bytes(number(bytes, 54))).max(1);
+        if format > FORMAT {
+            return Read::Newer(format);
+        }
         let kind = u16::from_le_bytes(number(bytes, 4));
         let Some(kind) = Kind::from_number(kind) else {
-            return Read::Newer(kind.into());
+            return Read::UnknownKind(kind);
         };
         let header = Self {
+            format,
             kind,
             body_bytes: u32::from_le_bytes(number(bytes, 6)),
             count: u32::from_le_bytes(number(bytes, 10)),
@@ -327,6 +346,7 @@ mod tests {
 
     fn header() -> BatchHeader {
         BatchHeader {
+            format: FORMAT,
             kind: Kind::Commands,
             body_bytes: 0,
             count: 2,
@@ -415,6 +435,27 @@ mod tests {
         let newer = SegmentHeader { format: FORMAT + 1, ..header };
         assert_eq!(SegmentHeader::read(&newer.to_bytes()), Read::Newer(FORMAT + 1));
         assert_eq!(SegmentHeader::read(&[0; HEADER_BYTES]), Read::Zeros);
+    }
+
+    #[test]
+    fn a_batch_tells_its_format() {
+        let head = |header: BatchHeader| header.to_bytes(STORE_ID, 0);
+        for format in [1, FORMAT] {
+            let header = BatchHeader { format, ..header() };
+            assert_eq!(BatchHeader::read(STORE_ID, &head(header)), Read::Header((header, 0)));
+        }
+        // As builds before format 2 wrote it, who left zeros there.
+        assert_eq!(head(BatchHeader { format: 1, ..header() })[54..59], [0; 5]);
+        let mut newer = head(BatchHeader { format: FORMAT + 1, ..header() });
+        assert_eq!(BatchHeader::read(STORE_ID, &newer), Read::Newer(FORMAT + 1));
+        // It may have kinds of its own.
+        newer[4..6].copy_from_slice(&99_u16.to_le_bytes());
+        seal(STORE_ID, &mut newer);
+        assert_eq!(BatchHeader::read(STORE_ID, &newer), Read::Newer(FORMAT + 1));
+        let mut unknown = head(header());
+        unknown[4..6].copy_from_slice(&99_u16.to_le_bytes());
+        seal(STORE_ID, &mut unknown);
+        assert_eq!(BatchHeader::read(STORE_ID, &unknown), Read::UnknownKind(99));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) enum Problem {
     Damaged(String),
     /// The bytes are valid, but another version or another build wrote the commands in them.
     Unsupported(String),
-    /// A segment has this format, which is newer than [`FORMAT`](super::format::FORMAT).
+    /// A segment or a batch has this format, which is newer than [`FORMAT`](super::format::FORMAT).
     NewerFormat(u32),
 }
 
@@ -123,7 +123,7 @@ impl Reader {
     /// made up.
     pub(crate) fn new(store_id: u128, is_named: bool) -> Self {
         let position =
-            Position { store_id, chain: Chain::start(store_id), last_seq: 0, epoch: 0, time_ms: 0 };
+            Position { store_id, format: 1, chain: Chain::start(store_id), last_seq: 0, epoch: 0, time_ms: 0 };
         Self {
             is_named,
             store_is_known: is_named,
@@ -194,7 +194,7 @@ impl Reader {
         let header = match SegmentHeader::read(head) {
             Read::Header(header) => header,
             Read::Newer(found) => return Err(self.fault(self.segment, 0, Problem::NewerFormat(found))),
-            Read::Zeros | Read::Other => {
+            Read::Zeros | Read::Other | Read::UnknownKind(_) => {
                 self.check_tail(bytes, 0, head)?;
                 return Ok(End::Here(0));
             }
@@ -213,7 +213,10 @@ impl Reader {
             };
             let (header, body_crc) = match BatchHeader::read(self.position.store_id, head) {
                 Read::Header(header) => header,
-                Read::Newer(kind) => {
+                Read::Newer(found) => {
+                    return Err(self.fault(self.segment, offset, Problem::NewerFormat(found)));
+                }
+                Read::UnknownKind(kind) => {
                     return Err(self.damaged(offset, format!("a batch of the unknown kind {kind}")));
                 }
                 Read::Zeros | Read::Other => {
@@ -296,7 +299,10 @@ impl Reader {
             format!("the file has {length} bytes, the segment has {}", header.bytes)
         } else if header.first_seq != self.position.last_seq + 1 || header.chain != self.position.chain {
             "the segment doesn't follow the one before it".to_owned()
+        } else if header.format < self.position.format {
+            "the segment has an older format than the one before it".to_owned()
         } else {
+            self.position.format = header.format;
             return Ok(());
         };
         Err(self.damaged(length.min(header.bytes as usize), detail))
@@ -319,6 +325,8 @@ impl Reader {
             "the batch doesn't follow the one before it"
         } else if header.watermark != position.last_seq || header.time_ms < position.time_ms {
             "the batch contradicts the one before it"
+        } else if header.format != position.format {
+            "the batch has another format than its segment"
         } else if header.epoch != expected_epoch || (header.kind != Kind::Commands && header.count != 0) {
             "the batch contradicts its kind"
         } else if self.last_kind == Some(Kind::Closed)
@@ -427,15 +435,15 @@ impl Reader {
     }
 }
 
-/// Returns the headers of the store's batches at the beginnings of pages, from `from` on. None: of a kind that this
-/// version doesn't know.
+/// Returns the headers of the store's batches at the beginnings of pages, from `from` on. None: of a format or a kind
+/// that this version doesn't know.
 fn headers(store_id: u128, bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, Option<BatchHeader>)> {
     let pages = from.next_multiple_of(PAGE_BYTES)..bytes.len().saturating_sub(HEADER_BYTES - 1);
     pages.step_by(PAGE_BYTES).filter_map(move |at| {
         let head = bytes[at..].first_chunk().expect("the range ends a header before the end");
         match BatchHeader::read(store_id, head) {
             Read::Header((header, _)) => Some((at, Some(header))),
-            Read::Newer(_) => Some((at, None)),
+            Read::Newer(_) | Read::UnknownKind(_) => Some((at, None)),
             Read::Zeros | Read::Other => None,
         }
     })

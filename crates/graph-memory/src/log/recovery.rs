@@ -23,8 +23,6 @@ use crate::fs::{File, FileSystem};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// Commands replayed.
-    pub commands: u64,
     /// Batches read, markers among them.
     pub batches: u64,
     /// The last command.
@@ -63,7 +61,8 @@ impl FileLog {
             dir: dir.join("log"),
             segment_bytes: config.log.segment_bytes,
         };
-        let known_id = store_file::read(&**file_system, dir)?;
+        let known = store_file::read(&**file_system, dir)?;
+        let known_id = known.map(|store| store.id);
         let create = OpenError::io(&layout.dir, "create");
         file_system.create_dir_all(&layout.dir).map_err(create)?;
         let (numbers, missing) = up_to_gap(segment_numbers(&layout)?, known_id.is_some());
@@ -76,13 +75,16 @@ impl FileLog {
         rewrite_last_write(&layout, verdict.last_write.as_ref())?;
         let position = verdict.position;
         let mut log = resume(&layout, config, &verdict, numbers.len() as u64)?;
+        // Before the first batch of the new format, so that no older build takes the store for its own.
+        if known.is_some_and(|store| store.format < FORMAT) {
+            store_file::write(&**file_system, dir, position.store_id)?;
+        }
         log.mark_opened(config.clock.now_ms())
             .map_err(|error| OpenError::io(&layout.dir, "write to")(error.into_io()))?;
         if known_id.is_none() {
             store_file::write(&**file_system, dir, position.store_id)?;
         }
         let recovery = Recovery {
-            commands: position.last_seq,
             batches: verdict.batches,
             last_seq: Seq::new(position.last_seq),
             clean: matches!(verdict.last_kind, None | Some(Kind::Closed)) && torn_writes.is_empty(),

@@ -1,11 +1,12 @@
 //! The file `STORE`: says that a directory holds a store, which one, and in which format.
 //!
-//! It is written once, after the first segment is durable. Should every segment be gone afterwards, it tells that there
-//! is something to miss. Text, so that a person who opens it learns what the directory is:
+//! It is written after the first segment is durable, and again when the store is opened by a version with a newer format,
+//! before that writes anything else. Should every segment be gone afterwards, it tells that there is something to miss.
+//! Text, so that a person who opens it learns what the directory is:
 //!
 //! ```text
 //! steadfast graph-memory
-//! format 1
+//! format 2
 //! store 0123456789abcdef0123456789abcdef
 //! crc 89abcdef
 //! ```
@@ -36,8 +37,15 @@ pub(crate) enum StoreFault {
     NewerFormat(u32),
 }
 
-/// Returns the id of the store in `dir`, if the file is there.
-pub(crate) fn read(file_system: &dyn FileSystem, dir: &Path) -> Result<Option<u128>, OpenError> {
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreFile {
+    pub(crate) id: u128,
+    pub(crate) format: u32,
+}
+
+/// Reads the file of the store in `dir`, if it is there.
+pub(crate) fn read(file_system: &dyn FileSystem, dir: &Path) -> Result<Option<StoreFile>, OpenError> {
     let path = path(dir);
     let file = match file_system.open(&path) {
         Ok(file) => file,
@@ -47,7 +55,7 @@ pub(crate) fn read(file_system: &dyn FileSystem, dir: &Path) -> Result<Option<u1
     let mut bytes = vec![0; BYTES_MAX];
     let length = file.read_at(&mut bytes, 0).map_err(OpenError::io(&path, "read"))?;
     match parse(&bytes[..length]) {
-        Ok(id) => Ok(Some(id)),
+        Ok(store) => Ok(Some(store)),
         Err(StoreFault::Damaged(detail)) => {
             Err(OpenError::Damaged { file: path, offset: 0, seq: Seq::new(0), detail: detail.into() })
         }
@@ -57,8 +65,8 @@ pub(crate) fn read(file_system: &dyn FileSystem, dir: &Path) -> Result<Option<u1
     }
 }
 
-/// Returns the id of the store, from the bytes of the file.
-pub(crate) fn parse(bytes: &[u8]) -> Result<u128, StoreFault> {
+/// Reads the bytes of the file.
+pub(crate) fn parse(bytes: &[u8]) -> Result<StoreFile, StoreFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| StoreFault::Damaged("it isn't text"))?;
     let (body, crc) = text.rsplit_once("crc ").ok_or(StoreFault::Damaged("it has no checksum"))?;
     if crc.trim_end() != format!("{:08x}", crc32c::crc32c(body.as_bytes())) {
@@ -72,7 +80,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<u128, StoreFault> {
         return Err(StoreFault::NewerFormat(format));
     }
     let id = field("store ").and_then(|id| u128::from_str_radix(id, 16).ok());
-    id.ok_or(StoreFault::Damaged("it tells no store"))
+    let id = id.ok_or(StoreFault::Damaged("it tells no store"))?;
+    Ok(StoreFile { id, format })
 }
 
 /// Writes the file, durably, in place of one that may be there.
@@ -104,9 +113,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(&RealFileSystem, dir.path()).unwrap().is_none());
         write(&RealFileSystem, dir.path(), 77).unwrap();
-        assert_eq!(read(&RealFileSystem, dir.path()).unwrap(), Some(77));
+        assert_eq!(read(&RealFileSystem, dir.path()).unwrap(), Some(StoreFile { id: 77, format: FORMAT }));
         write(&RealFileSystem, dir.path(), 78).unwrap();
-        assert_eq!(read(&RealFileSystem, dir.path()).unwrap(), Some(78));
+        assert_eq!(read(&RealFileSystem, dir.path()).unwrap(), Some(StoreFile { id: 78, format: FORMAT }));
         let text = std::fs::read_to_string(path(dir.path())).unwrap();
         for at in 0..text.len() - 1 {
             let mut bytes = text.clone().into_bytes();

@@ -1,10 +1,10 @@
 //! A persistent vector: a radix tree with 32 children a node, appended in place.
 //!
-//! A clone costs one reference count and keeps its elements for ever, whatever happens to the original.
-//! Replacing an element copies the path to it (unless nobody else holds it). Appending copies nothing:
-//! the new element is set into an empty slot of a leaf that older clones share; they don't look there, since
-//! each clone has a length of its own. Should two clones both append, the second one to reach
-//! a slot finds it filled and copies the leaf.
+//! A clone costs one reference count and keeps its elements for ever, whatever happens to the
+//! original. Replacing an element copies the path to it (unless nobody else holds it). Appending
+//! copies nothing: the new element is set into an empty slot of a leaf that older clones share;
+//! they don't look there, since each clone has a length of its own. Should two clones both append,
+//! the second one to reach a slot finds it filled and copies the leaf.
 
 use std::sync::{Arc, OnceLock};
 

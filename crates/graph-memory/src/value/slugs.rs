@@ -1,27 +1,31 @@
 //! The slugs of a tenant: folding, and the trie from a folded slug to an id.
 //!
-//! **Structure.** A trie over 28 bits of the slug's hash, eight children a branch, whose leaves are small open-addressing tables of
-//! atomic words. A value owns its trie; a clone shares all of it.
+//! **Structure.** A trie over 28 bits of the slug's hash, eight children a branch, whose leaves are
+//! small open-addressing tables of atomic words. A value owns its trie; a clone shares all of it.
 //!
 //! **Invariants**
-//! - A word once set in a table never changes, so a table only gains words until it is replaced as a whole.
-//! - In each value, the table that a slug's hash leads to holds the slug's word, if the value has that slug.
-//! - It may hold more: words of memories deleted since, and of memories that only later values have, for a new word is set
-//!   in place, in a table that older values share. So a table is a **superset**: whoever looks a slug up gets candidates, and
-//!   verifies each against the records of its own value.
+//! - A word once set in a table never changes, so a table only gains words until it is replaced as
+//!   a whole.
+//! - In each value, the table that a slug's hash leads to holds the slug's word, if the value has
+//!   that slug.
+//! - It may hold more: words of memories deleted since, and of memories that only later values
+//!   have, for a new word is set in place, in a table that older values share. So a table is a
+//!   **superset**: whoever looks a slug up gets candidates, and verifies each against the records
+//!   of its own value.
 //!
-//! **When a table is full**, or holds [`ALIKE_MAX`] words of one hash, the committer puts a new one in its place, of the words that
-//! are live in its value; where many live, a branch of eight. Only the path to it is copied, and older values keep
-//! theirs. A new table has room for half as many words again as it holds, so an insertion asks of three old words on average
-//! whether they live (of twelve, if one slug is created and deleted again and again), and of fewer than [`WORDS_MAX`] in
-//! any case: what it costs doesn't depend on how often a slug was used, and there is no pause.
+//! **When a table is full**, or holds [`ALIKE_MAX`] words of one hash, the committer puts a new one
+//! in its place, of the words that are live in its value; where many live, a branch of eight. Only
+//! the path to it is copied, and older values keep theirs. A new table has room for half as many
+//! words again as it holds, so an insertion asks of three old words on average whether they live
+//! (of twelve, if one slug is created and deleted again and again), and of fewer than [`WORDS_MAX`]
+//! in any case: what it costs doesn't depend on how often a slug was used, and there is no pause.
 //!
-//! **Orderings.** Relaxed is enough for all words: a value is published with release and
-//! loaded with acquire, so a reader sees every word that was set before its value; later ones may show up or not,
-//! and are discarded by the verification.
+//! **Orderings.** Relaxed is enough for all words: a value is published with release and loaded
+//! with acquire, so a reader sees every word that was set before its value; later ones may show up
+//! or not, and are discarded by the verification.
 //!
-//! **Hash.** Seeded at random for each trie, so that nobody can make up slugs that meet in one table. It is in no log and
-//! in no state's hash.
+//! **Hash.** Seeded at random for each trie, so that nobody can make up slugs that meet in one
+//! table. It is in no log and in no state's hash.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -30,14 +34,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// The form in which slugs are compared: compatibility-normalised (NFKC) and lower-cased, so that spellings
-/// that a reader takes for the same are the same.
+/// The form in which slugs are compared: compatibility-normalised (NFKC) and lower-cased, so that
+/// spellings that a reader takes for the same are the same.
 pub(crate) fn fold(slug: &str) -> String {
     if slug.is_ascii() {
         return slug.to_ascii_lowercase();
     }
-    // Lower-casing can leave the normal form, and normalising can yield capitals: once around is a fixed point
-    // for all but contrived input, twice for the rest.
+    // Lower-casing can leave the normal form, and normalising can yield capitals: once around is a
+    // fixed point for all but contrived input, twice for the rest.
     let once = |text: &str| -> String {
         let lower = if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
             text.to_lowercase()
@@ -65,10 +69,12 @@ const ID_MASK: u64 = (1 << ID_BITS) - 1;
 const BRANCH_BITS: u32 = 3;
 const CHILDREN: usize = 1 << BRANCH_BITS;
 const LEVELS: u32 = (u64::BITS - ID_BITS) / BRANCH_BITS;
-/// Words of a table, at least and at most; powers of two. On the last level, where all words have the same hash, there is no most.
+/// Words of a table, at least and at most; powers of two. On the last level, where all words have
+/// the same hash, there is no most.
 const WORDS_MIN: usize = 16;
 const WORDS_MAX: usize = 128;
-/// Words of the same hash in a table, unless more of them live: so many candidates a look-up verifies.
+/// Words of the same hash in a table, unless more of them live: so many candidates a look-up
+/// verifies.
 const ALIKE_MAX: usize = 8;
 
 /// A trie of slugs. See the module's text.
@@ -91,7 +97,8 @@ impl Default for SlugTrie {
 }
 
 impl SlugTrie {
-    /// Adds the slug of a memory. `is_live` tells which memories are there; it is asked for ids that clones added, too.
+    /// Adds the slug of a memory. `is_live` tells which memories are there; it is asked for ids
+    /// that clones added, too.
     ///
     /// Only one of the clones of a trie may be added to at a time.
     pub(crate) fn insert(&mut self, folded: &str, id: u64, is_live: impl Fn(u64) -> bool) {
@@ -138,7 +145,8 @@ impl SlugTrie {
     /// The node that is the table for a word, on a path that no other trie has.
     fn table_mut(&mut self, word: u64) -> &mut Node {
         let (mut node, mut level) = (&mut self.root, 0);
-        // Asking first what it is keeps the borrow of the arm that goes on out of the one that returns.
+        // Asking first what it is keeps the borrow of the arm that goes on out of the one that
+        // returns.
         while matches!(node, Node::Branch(_)) {
             let Node::Branch(children) = node else { unreachable!("asked a line ago") };
             node = &mut Arc::make_mut(children)[digit(word, level)];
@@ -167,8 +175,8 @@ impl Node {
     }
 }
 
-/// An open-addressing table: first the number of words in it, which only the committer looks at, then a power of two
-/// of words, of which a quarter at least is 0.
+/// An open-addressing table: first the number of words in it, which only the committer looks at,
+/// then a power of two of words, of which a quarter at least is 0.
 #[derive(Clone, Debug)]
 struct Table(Arc<[AtomicU64]>);
 
@@ -244,8 +252,8 @@ mod tests {
         assert_ne!(fold("a_b"), fold("a-b"));
     }
 
-    /// As a value uses the trie: ids are given in order, and what isn't there is discarded. Ids of other clones may be
-    /// beyond what this one has.
+    /// As a value uses the trie: ids are given in order, and what isn't there is discarded. Ids of
+    /// other clones may be beyond what this one has.
     #[derive(Clone, Default)]
     struct Slugs {
         trie: SlugTrie,
@@ -304,8 +312,8 @@ mod tests {
         assert!(tables > 1000 && words < 3 * 50_000, "{tables} tables of {words} words");
     }
 
-    /// Symptom: creating and deleting one slug 80 000 times took a millisecond a time. Cause: its dead entries stood in one
-    /// chain, and every look-up went through all of them.
+    /// Symptom: creating and deleting one slug 80 000 times took a millisecond a time. Cause: its
+    /// dead entries stood in one chain, and every look-up went through all of them.
     #[test]
     fn what_an_operation_costs_does_not_depend_on_how_often_the_slug_was_used() {
         let mut slugs = Slugs::default();
@@ -347,7 +355,8 @@ mod tests {
             prop_assert_eq!(fold(&folded), folded);
         }
 
-        /// A hash map is the model: every clone ever made finds exactly what it had, whichever clone is written to.
+        /// A hash map is the model: every clone ever made finds exactly what it had, whichever
+        /// clone is written to.
         #[test]
         fn behaves_like_cloned_hash_maps(steps in prop::collection::vec((0_u8..10, any::<u32>()), 1..300)) {
             const SLUGS: u64 = 150;

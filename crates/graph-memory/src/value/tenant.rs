@@ -26,8 +26,10 @@ pub(crate) struct Entry {
     pub(crate) vector_row: Option<VectorRowId>,
 }
 
-/// What the text index keeps of a text, if it was made already, with the analyzer that made it. The caller's thread makes it, by the analyzer that the
-/// tenant has or is expected to get; with a command from the log there is none. Where it is missing or another one's, applying the command makes it.
+/// What the text index keeps of a text, if it was made already, with the analyzer that made it. The
+/// caller's thread makes it, by the analyzer that the tenant has or is expected to get; with a
+/// command from the log there is none. Where it is missing or another one's, applying the command
+/// makes it.
 pub(crate) type PreparedText = Option<(Analyzer, Document)>;
 
 /// What the text index keeps of a memory.
@@ -35,7 +37,8 @@ pub(crate) fn index_document(content: &Content, analyzer: Analyzer) -> Document 
     analyzer.document_terms(content.text()).with_tags(tags_of(content))
 }
 
-/// The largest backlog of sealing before commits wait for it: full chunks of the tail, which each query scans.
+/// The largest backlog of sealing before commits wait for it: full chunks of the tail, which each
+/// query scans.
 const BACKLOG_MAX: Backlog = Backlog { rows: 16 << 10, bytes: 8 << 20 };
 
 /// The same for vectors; a scan of so many takes about as long as that of the text.
@@ -80,7 +83,8 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct TenantValue {
     pub(crate) seq: Seq,
-    /// How the text of its memories, and of its queries, becomes terms. Settled when the tenant came into being.
+    /// How the text of its memories, and of its queries, becomes terms. Settled when the tenant
+    /// came into being.
     pub(crate) analyzer: Analyzer,
     /// By id, counted from 1; none for a memory that was deleted.
     entries: Radix<Option<Entry>>,
@@ -118,7 +122,8 @@ impl TenantValue {
     /// Puts a vector into the index, which the first one makes.
     ///
     /// # Errors
-    /// Why it can't be: told by its dimensions and by whether all of its components are 0, and so everywhere the same.
+    /// Why it can't be: told by its dimensions and by whether all of its components are 0, and so
+    /// everywhere the same.
     pub(crate) fn index_vector(&mut self, id: Id, vector: NewVector<'_>) -> Result<VectorRowId, Refusal> {
         self.check_vector(vector)?;
         if self.vectors.is_none() {
@@ -171,16 +176,16 @@ impl TenantValue {
         }
     }
 
-    /// Ids of which each memory that was created in this time has one, and no other memory has; ids of memories that were deleted may be among
-    /// them.
+    /// Ids of which each memory that was created in this time has one, and no other memory has; ids
+    /// of memories that were deleted may be among them.
     pub(crate) fn ids_created_within(&self, created_ms: &RangeInclusive<u64>) -> RangeInclusive<u64> {
         let first = self.first_created(|created| created >= *created_ms.start());
         let behind = self.first_created(|created| created > *created_ms.end());
         first as u64 + 1..=behind as u64
     }
 
-    /// How many ids come before the first memory that was created late enough. Ids are given in the order of the log, whose clock never goes back,
-    /// so all behind it were as well.
+    /// How many ids come before the first memory that was created late enough. Ids are given in the
+    /// order of the log, whose clock never goes back, so all behind it were as well.
     fn first_created(&self, is_late: impl Fn(u64) -> bool) -> usize {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {
@@ -293,7 +298,8 @@ impl TenantValue {
         debug_assert!(installed, "this value planned it, not a clone");
     }
 
-    /// Whether queries would become slow if more were written before the builds in progress are done.
+    /// Whether queries would become slow if more were written before the builds in progress are
+    /// done.
     pub(crate) fn index_is_backlogged(&self) -> bool {
         let text = self.text.backlog();
         let vectors = self.vectors.as_ref().map_or(VectorBacklog::default(), VectorIndex::backlog);
@@ -317,7 +323,8 @@ impl TenantValue {
         self.entries.replace(id.get() as usize - 1, None);
     }
 
-    /// Feeds a tenant's name and all that the log determines into `hasher`: not the indexes, which are derived.
+    /// Feeds a tenant's name and all that the log determines into `hasher`: not the indexes, which
+    /// are derived.
     pub(crate) fn hash_into(&self, name: &str, hasher: &mut Xxh3) {
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
@@ -389,7 +396,8 @@ mod tests {
         Entry { record: Arc::new(record), text_row, vector_row: None }
     }
 
-    /// Later vectors are refused or not by the first one's metric and dimensions, so two states that differ there are not the same.
+    /// Later vectors are refused or not by the first one's metric and dimensions, so two states
+    /// that differ there are not the same.
     #[test]
     fn the_hash_tells_how_vectors_are_compared() {
         let hash = |metric: Metric, values: &[f32]| {

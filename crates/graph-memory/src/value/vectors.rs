@@ -8,7 +8,8 @@ pub(crate) struct NewVector<'a> {
     pub(crate) values: &'a [f32],
     /// The tenant's metric, if this is its first vector.
     pub(crate) metric: Metric,
-    /// By that metric; none if it can't be: then it is refused, or prepared again by the tenant's own.
+    /// By that metric; none if it can't be: then it is refused, or prepared again by the tenant's
+    /// own.
     pub(crate) prepared: Option<&'a PreparedVector>,
 }
 
@@ -37,7 +38,8 @@ impl VectorPreparation {
     }
 }
 
-/// What the vector index keeps of a vector; none if it has no components, too many, or can't be compared by this metric.
+/// What the vector index keeps of a vector; none if it has no components, too many, or can't be
+/// compared by this metric.
 pub(crate) fn prepare_vector(values: &[f32], metric: Metric) -> Option<PreparedVector> {
     PreparedVector::new(&Config::new(values.len(), metric), values).ok()
 }

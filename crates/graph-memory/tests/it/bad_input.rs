@@ -1037,17 +1037,17 @@ fn a_newer_format_is_named_and_left_alone() {
     store.memory.close_blocking().unwrap();
     let path = store.dir.path().join("STORE");
     let original = std::fs::read_to_string(&path).unwrap();
-    let body = original.split_once("crc ").unwrap().0.replace("format 1\n", "format 2\n");
+    let body = original.split_once("crc ").unwrap().0.replace("format 2\n", "format 3\n");
     let newer = format!("{body}crc {:08x}\n", crc32c(body.as_bytes()));
     assert_ne!(newer, original);
     std::fs::write(&path, &newer).unwrap();
     let error = open(store.dir.path(), small()).unwrap_err();
-    let OpenError::NewerFormat { file, found: 2, supported: 1 } = &error else { panic!("{error}") };
+    let OpenError::NewerFormat { file, found: 3, supported: 2 } = &error else { panic!("{error}") };
     assert_eq!(file, &path);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), newer, "it was changed");
 
     // The same with the old checksum is damage.
-    std::fs::write(&path, original.replace("format 1\n", "format 2\n")).unwrap();
+    std::fs::write(&path, original.replace("format 2\n", "format 3\n")).unwrap();
     let error = open(store.dir.path(), small()).unwrap_err();
     assert!(matches!(&error, OpenError::Damaged { file, .. } if file == &path), "{error}");
 

@@ -309,7 +309,7 @@ fn nothing_is_reported_when_nothing_was_torn() {
     let whole = disk.after_power_loss(&Survival::EverythingUnsynced);
     let memory = open(&whole).unwrap();
     assert!(memory.recovery().torn_writes.is_empty() && !memory.recovery().clean);
-    assert_eq!(memory.recovery().last_seq.get(), memory.recovery().commands);
+    assert_eq!(memory.recovery().last_seq, memory.stats().last_seq);
 
     memory.close_blocking().unwrap();
     let memory = open(&whole).unwrap();

@@ -70,7 +70,7 @@ impl Image {
     pub(super) fn judge(&self, visit: &mut Visit<'_>) -> Result<Verdict, Refusal> {
         let known = self.store.as_deref().map(store_file::parse).transpose().map_err(Refusal::Store)?;
         let (numbers, missing) = up_to_gap(self.segments.keys().copied().collect(), known.is_some());
-        let mut reader = Reader::new(known.unwrap_or(MADE_UP), known.is_some());
+        let mut reader = Reader::new(known.map_or(MADE_UP, |store| store.id), known.is_some());
         for number in &numbers {
             reader.read_segment(&self.segments[number], visit).map_err(Refusal::Log)?;
         }
@@ -132,7 +132,7 @@ impl Log {
     }
 
     pub(super) fn store_id(&self) -> u128 {
-        store_file::parse(self.image.store.as_deref().expect("it is there")).unwrap()
+        store_file::parse(self.image.store.as_deref().expect("it is there")).unwrap().id
     }
 
     /// Where the batches of a segment are, markers among them, without the zeros that fill their pages.

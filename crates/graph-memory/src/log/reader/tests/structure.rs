@@ -372,17 +372,36 @@ fn a_length_that_agrees_with_a_truncated_segment_loses_nothing() {
     }
 }
 
+/// Changes a header, and returns why the log is refused then.
+fn fault(log: &Log, number: u64, at: usize, change: impl FnOnce(&mut [u8])) -> Fault {
+    let mut image = log.image.clone();
+    log.reseal(image.segment(number), at, change);
+    match image.judge(&mut |_, _| Ok(())).unwrap_err() {
+        Refusal::Log(fault) => fault,
+        Refusal::Store(fault) => panic!("{fault:?}"),
+    }
+}
+
+/// In a segment's header, in a batch's header (which may have kinds of its own then), and in the file that names the
+/// store.
 #[test]
 fn a_newer_format_is_named() {
     let log = large_log(true);
     for number in [1, 3] {
-        let mut image = log.image.clone();
-        log.reseal(image.segment(number), 0, |header| {
+        let Fault { segment, offset, problem, .. } = fault(&log, number, 0, |header| {
             header[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
         });
-        let refusal = image.judge(&mut |_, _| Ok(())).unwrap_err();
-        let Refusal::Log(Fault { segment, problem, .. }) = refusal else { panic!("{refusal:?}") };
-        assert_eq!((segment, problem), (number, Problem::NewerFormat(FORMAT + 1)));
+        assert_eq!((segment, offset, problem), (number, 0, Problem::NewerFormat(FORMAT + 1)));
+        for batch in log.places(number) {
+            for kind in [1_u16, 99] {
+                let Fault { segment, offset, problem, .. } = fault(&log, number, batch.start, |header| {
+                    header[4..6].copy_from_slice(&kind.to_le_bytes());
+                    header[54..56].copy_from_slice(&(FORMAT as u16 + 1).to_le_bytes());
+                });
+                let expected = (number, batch.start, Problem::NewerFormat(FORMAT + 1));
+                assert_eq!((segment, offset, problem), expected);
+            }
+        }
     }
     let mut image = log.image.clone();
     let text = String::from_utf8(image.store.take().unwrap()).unwrap();
@@ -391,6 +410,19 @@ fn a_newer_format_is_named() {
     image.store = Some(format!("{body}crc {:08x}\n", crc32c::crc32c(body.as_bytes())).into_bytes());
     let refusal = image.judge(&mut |_, _| Ok(())).unwrap_err();
     assert_eq!(refusal, Refusal::Store(StoreFault::NewerFormat(70)));
+}
+
+/// Nobody writes such: formats never decrease, and all batches of a segment have the segment's.
+#[test]
+fn formats_that_contradict_each_other_are_damage() {
+    let log = large_log(true);
+    let damaged = |detail: &str| Problem::Damaged(detail.into());
+    let older = fault(&log, 3, 0, |header| header[8..12].copy_from_slice(&1_u32.to_le_bytes()));
+    assert_eq!(older.problem, damaged("the segment has an older format than the one before it"));
+    let older = fault(&log, 1, 0, |header| header[8..12].copy_from_slice(&1_u32.to_le_bytes()));
+    assert_eq!(older.problem, damaged("the batch has another format than its segment"));
+    let unknown = fault(&log, 1, log.places(1)[0].start, |header| header[4..6].fill(99));
+    assert_eq!(unknown.problem, damaged(&format!("a batch of the unknown kind {}", 99 * 257)));
 }
 
 #[test]
