@@ -122,8 +122,14 @@ impl Reader {
     /// Creates a reader before the first segment. `is_named`: the id is that of the file that names the store, and not
     /// made up.
     pub(crate) fn new(store_id: u128, is_named: bool) -> Self {
-        let position =
-            Position { store_id, format: 1, chain: Chain::start(store_id), last_seq: 0, epoch: 0, time_ms: 0 };
+        let position = Position {
+            store_id,
+            format: 1,
+            chain: Chain::start(store_id),
+            last_seq: 0,
+            epoch: 0,
+            time_ms: 0,
+        };
         Self {
             is_named,
             store_is_known: is_named,

@@ -573,7 +573,7 @@ fn recovery_tells_what_was_found() {
     // Nothing is written in between.
     drop(again);
     let third = open(dir.path());
-    assert_eq!((third.recovery().epoch, third.recovery().commands), (3, last_seq.get()));
+    assert_eq!((third.recovery().epoch, third.recovery().last_seq), (3, last_seq));
     assert!(third.recovery().clean);
 }
 
@@ -644,7 +644,7 @@ fn a_store_opens_where_its_directory_was_moved_to() {
     assert_eq!(memory.state_hash(), hash);
     assert_eq!(memory.tenant("acme").unwrap().get_blocking(id).unwrap().text(), "moved");
     // The old place is free for another.
-    assert_eq!(open(&old).recovery().commands, 0);
+    assert_eq!(open(&old).recovery().last_seq, Seq::new(0));
 }
 
 #[test]

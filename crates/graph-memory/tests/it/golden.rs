@@ -1,12 +1,9 @@
 //! Golden stores: a small store of each format, with the state hash that it had when it was made.
 //!
 //! Each later build opens each of them and gets the same state. So a change of what a command does, or of what is on the
-//! disk, can't go unnoticed. `tests/golden/README.md` says how a new one is made.
+//! disk, can't go unnoticed. `tests/it/golden/README.md` says how a new one is made.
 
-#[path = "golden/image.rs"]
 mod image;
-mod simulated_disk;
-#[path = "golden/workload.rs"]
 mod workload;
 
 use std::collections::BTreeMap;
@@ -14,12 +11,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use simulated_disk::{SimulatedDisk, Survival};
 use steadfast_graph_memory::{Allocate, GraphMemory, OpenError, Patch};
-use workload::{LATER_MS, ManualClock, TENANTS, config};
+use workload::{LATER_MS, TENANTS, config};
+
+use crate::clock::StoreClock;
+use crate::simulated_disk::{SimulatedDisk, Survival};
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden")
 }
 
 /// The folders of the golden stores, oldest format first.
@@ -69,7 +68,7 @@ fn describe(memory: &GraphMemory) -> String {
 }
 
 fn open(dir: &Path) -> GraphMemory {
-    let clock = Arc::new(ManualClock::new(LATER_MS));
+    let clock = StoreClock::at(LATER_MS);
     GraphMemory::open_blocking(dir, config(clock)).unwrap()
 }
 
@@ -82,7 +81,7 @@ fn every_golden_store_has_the_state_that_it_had_when_it_was_made() {
         image::restore(&store.join("image.txt"), dir.path());
         let expected = std::fs::read_to_string(store.join("state.txt")).unwrap();
         let memory = open(dir.path());
-        assert!(memory.recovery().cut.is_empty());
+        assert!(memory.recovery().torn_writes.is_empty());
         assert_eq!(describe(&memory), expected, "{}", store.display());
         for name in TENANTS {
             memory.tenant(name).unwrap().view().unwrap().verify().unwrap();
@@ -178,7 +177,7 @@ fn going_on_in_the_present_format_can_be_interrupted_at_every_operation() {
     let old: BTreeMap<PathBuf, Vec<u8>> =
         files(restored.path()).into_iter().map(|(path, bytes)| (on_disk(&path), bytes)).collect();
     let open = |disk: &SimulatedDisk| {
-        let clock = Arc::new(ManualClock::new(LATER_MS));
+        let clock = StoreClock::at(LATER_MS);
         GraphMemory::open_blocking("/store", config(clock).file_system(Arc::new(disk.clone())))
     };
     let mut operations = 0;
@@ -222,7 +221,7 @@ fn a_newer_format_is_refused_by_name_and_left_alone() {
     let (present, store) = (format_of(dir.path()), dir.path().join("STORE"));
     let refused = || {
         let before = files(dir.path());
-        let clock = Arc::new(ManualClock::new(LATER_MS));
+        let clock = StoreClock::at(LATER_MS);
         match GraphMemory::open_blocking(dir.path(), config(clock)) {
             Err(OpenError::NewerFormat { file, found, supported }) => {
                 assert_eq!((found, supported), (present + 1, present));
@@ -250,7 +249,7 @@ fn a_newer_format_is_refused_by_name_and_left_alone() {
 }
 
 #[test]
-#[ignore = "writes a golden store of the present format; run by hand, see tests/golden/README.md"]
+#[ignore = "writes a golden store of the present format; run by hand, see tests/it/golden/README.md"]
 fn write_a_golden_store() {
     let dir = tempfile::tempdir().unwrap();
     workload::run(dir.path());
