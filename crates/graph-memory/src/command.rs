@@ -1,13 +1,13 @@
-//! Commands: what the log holds, how it is written there, and how it is carried out.
+//! Commands: the contents of the log, their encoding, and how they are applied.
 //!
-//! A command is resolved before it enters the log: validated, its slug folded, limits that its
-//! outcome depends on put into it. Carrying it out needs nothing but its tenant's value and its
+//! A command is resolved before it enters the log: it is validated, its slug is folded, and it gets
+//! the limits that its outcome depends on. Applying it needs only its tenant's value and its
 //! [`Stamp`].
 //!
 //! Each kind of command is one file of this folder, which implements [`Operation`], and one line of
-//! [`commands!`] below. Here stands what they have in common: the tenant, the request id, the
-//! registration and the dispatch; in [`wire`] the envelope, a Protocol Buffers message (fields by
-//! number, so it can grow) that holds a command's own message as one of its fields.
+//! [`commands!`] below. This file holds what all kinds have in common: the tenant, the request id,
+//! the registration and the dispatch. [`wire`] holds the envelope, a Protocol Buffers message
+//! (fields by number, so it can grow); a command's own message is one of its fields.
 //!
 //! # Applying is deterministic and total
 //! [`Change::apply`] depends on the value, the command, its place in the log, the log's time and
@@ -114,7 +114,7 @@ macro_rules! commands {
                 }
             }
 
-            /// Carries the change out on its tenant's next value.
+            /// Applies the change to its tenant's next value.
             pub(crate) fn apply(self, value: &mut TenantValue, stamp: Stamp) -> Effect {
                 match self {
                     $(Self::$kind(operation) => operation.apply(value, stamp).map(Answer::$kind)),+
@@ -153,55 +153,54 @@ commands! {
     Delete(Deletion),
 }
 
-/// What came of a command.
+/// The outcome of a command.
 pub(crate) type Effect = Result<Answer, Refusal>;
 
 /// A kind of command.
 pub(crate) trait Operation: Sized + Debug {
-    /// The number of its message's field in a command: never used for anything else, nor by the
-    /// envelope (1 to 4, 8 to 10).
+    /// The field number of its message in the envelope. Numbers are never reused; 1 to 4 and 8 to
+    /// 10 are the envelope's own.
     const FIELD: u32;
-    /// Whether its tenant comes into being with it, if need be.
+    /// Whether it creates its tenant if that doesn't exist.
     const CREATES_TENANT: bool = false;
-    /// What a caller asks with.
+    /// The caller's request.
     type Request;
-    /// What a caller gets.
+    /// The answer to the caller.
     type Answer: Clone + Debug + Eq + StableHash;
 
     /// Checks a request and resolves it.
     fn resolve(request: Self::Request, context: &Context<'_>) -> Result<Self, MemoryError>;
 
-    /// The id of a request.
+    /// Returns the request id of a request.
     fn request_id(request: &Self::Request) -> Option<RequestId>;
 
-    /// The slug that it asks for, which the error names if it is taken.
+    /// Returns the slug of the request, for the error that reports it as taken.
     fn slug(&self) -> Option<&str> {
         None
     }
 
-    /// Its fields in the envelope: none, but for two of the first kinds.
+    /// Returns its fields in the envelope. Only two of the first kinds have any.
     fn options(&self) -> Options {
         Options::default()
     }
 
-    /// Appends its message, as the field [`FIELD`](Self::FIELD), but for the bytes of `content`.
+    /// Appends its message as the field [`FIELD`](Self::FIELD), without the bytes of `content`.
     fn encode(&self, head: &mut Vec<u8>);
 
-    /// The last bytes of its message, if the state keeps these very bytes: they are written from
-    /// where they lie.
+    /// Returns the last bytes of its message, if the state keeps the same bytes: the log copies
+    /// them from there.
     fn content(&self) -> &[u8] {
         &[]
     }
 
-    /// Reads its message.
+    /// Decodes its message.
     fn decode(message: &[u8], options: &Options) -> Result<Self, Undecodable>;
 
-    /// A hash of what the caller asked for: not of limits, which may be others when it is sent
-    /// again. A new kind takes the hash of its message without limits, seeded with
-    /// [`FIELD`](Self::FIELD).
+    /// Returns a hash of the request without limits, which may differ when it is sent again. New
+    /// kinds hash their message without limits, seeded with [`FIELD`](Self::FIELD).
     fn fingerprint(&self) -> u64;
 
-    /// Carries it out on its tenant's next value. Refused, it leaves the value as it was.
+    /// Applies it to its tenant's next value. A refusal leaves the value unchanged.
     fn apply(self, value: &mut TenantValue, stamp: Stamp) -> Result<Self::Answer, Refusal>;
 }
 
@@ -209,20 +208,20 @@ pub(crate) trait Operation: Sized + Debug {
 pub(crate) trait Registered: Operation {
     fn into_change(self) -> Change;
 
-    /// The answer, if it is one of this kind.
+    /// Returns the answer if it is of this kind.
     fn own_answer(answer: Answer) -> Option<Self::Answer>;
 }
 
-/// What a request is resolved with.
+/// The inputs, beside the request, of [`Operation::resolve`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
-    /// The tenant's, or what it is expected to get.
+    /// The tenant's, or those that it would get.
     pub(crate) metric: Metric,
     pub(crate) analyzer: Analyzer,
 }
 
-/// Where and when a command stands in the log, and by which rules it is carried out.
+/// A command's position and time in the log, and the format whose rules apply to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     pub(crate) seq: Seq,
@@ -237,8 +236,8 @@ pub(crate) struct Stamp {
 pub(crate) enum TenantKey {
     /// The one with this number.
     Number(u32),
-    /// The one with this name, which comes into being with its first memory, while there are fewer
-    /// than `tenants_max`. If it does, its text is analyzed so, for ever.
+    /// The one with this name. A first memory creates it, with this analyzer, while there are fewer
+    /// than `tenants_max`.
     Name { name: String, tenants_max: u64, analyzer: Analyzer },
 }
 
@@ -259,10 +258,10 @@ pub(crate) struct Command {
     pub(crate) change: Change,
 }
 
-/// Bytes that are no command, with what is wrong.
+/// Why bytes are not a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Undecodable {
-    /// Nobody wrote them so.
+    /// No build writes such bytes.
     Damaged(String),
     /// Another build wrote them.
     Unsupported(String),

@@ -14,7 +14,7 @@ use steadfast_vector_index::Metric;
 use super::{Request, TenantKey, Undecodable};
 use crate::value::metric_from_number;
 
-/// Whom a command is for and who asks. Comes first.
+/// The tenant and the request id of a command. Encoded first.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Address {
     #[prost(uint32, tag = "1")]
@@ -27,8 +27,8 @@ pub(super) struct Address {
     new_tenant: Option<NewTenant>,
 }
 
-/// Fields that stand in the envelope since the first commands. A later command has its own in its
-/// own message.
+/// Fields of the first kinds of commands that are part of the envelope. Later kinds have theirs in
+/// their own message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Options {
     /// Of an allocation: what to do when the slug is taken.

@@ -8,7 +8,7 @@
 // tidy: long because the model and its state machine are one argument.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -119,8 +119,6 @@ struct Model {
     tenants: [ModelTenant; 2],
     last_seq: u64,
     log_ms: u64,
-    /// Tenants with remembered requests, and when some may be old.
-    remembering: VecDeque<(u64, usize)>,
 }
 
 /// A memory as the model has it.
@@ -178,37 +176,8 @@ impl Model {
         }
         self.last_seq += 1;
         self.log_ms = self.log_ms.max(clock_ms);
-        self.forget_old_requests();
-        let none = self.tenants[tenant].requests.is_empty();
-        let answer = self.tenants[tenant].request(change, request_id, Seq::new(self.last_seq), self.log_ms);
-        if none && !self.tenants[tenant].requests.is_empty() {
-            self.remembering.push_back((self.log_ms + 10 * MINUTE_MS, tenant));
-        }
-        answer
-    }
-
-    /// With each command two requests, those issued first, of the tenant whose turn it is.
-    fn forget_old_requests(&mut self) {
-        let Some((due_ms, tenant)) = self.remembering.front().copied() else { return };
-        if due_ms > self.log_ms {
-            return;
-        }
-        let ModelTenant { requests, horizon_ms, .. } = &mut self.tenants[tenant];
-        for _ in 0..2 {
-            if let Some(first) = requests.first_entry()
-                && first.get().2 + 10 * MINUTE_MS <= self.log_ms
-            {
-                let (forgotten, _) = first.remove_entry();
-                *horizon_ms = (*horizon_ms).max(forgotten.issued_ms());
-            }
-        }
-        let first = requests.first_key_value();
-        if first.is_none_or(|(_, (.., done_ms))| done_ms + 10 * MINUTE_MS > self.log_ms) {
-            self.remembering.pop_front();
-            if first.is_some() {
-                self.remembering.push_back((self.log_ms + 10 * MINUTE_MS, tenant));
-            }
-        }
+        self.tenants[tenant].forget_old_requests(self.log_ms);
+        self.tenants[tenant].request(change, request_id, Seq::new(self.last_seq), self.log_ms)
     }
 
     /// The tenant, which comes into being with its first memory.
@@ -219,6 +188,18 @@ impl Model {
 }
 
 impl ModelTenant {
+    /// With each command of its own two requests, those issued first.
+    fn forget_old_requests(&mut self, now_ms: u64) {
+        for _ in 0..2 {
+            if let Some(first) = self.requests.first_entry()
+                && first.get().2 + 10 * MINUTE_MS <= now_ms
+            {
+                let (forgotten, _) = first.remove_entry();
+                self.horizon_ms = self.horizon_ms.max(forgotten.issued_ms());
+            }
+        }
+    }
+
     fn request(
         &mut self,
         change: &Change,
