@@ -284,8 +284,6 @@ mod model {
 
     use steadfast_testkit::models::{Seen, check};
 
-    use steadfast_testkit::models::{Seen, check};
-
     use super::*;
 
     /// In every document, so that their chain leads from one to the other.
