@@ -30,8 +30,8 @@ pub trait Backend: Send + Sync + 'static {
         limits: Limits,
     ) -> impl Future<Output = Result<Self::Store, Failure>> + Send;
 
-    /// Returns how long a scenario waits until the process is at rest, where it would wait for `longest`. A test beside
-    /// others, whose process never rests, does without.
+    /// Returns how long a scenario waits until the process is at rest, where it would wait for
+    /// `longest`. A test beside others, whose process never rests, does without.
     fn rest_max(&self, longest: Duration) -> Duration {
         longest
     }

@@ -1,10 +1,12 @@
-//! What cargo reports as JSON, one message a line: which programs a build has made, and where they are.
+//! What cargo reports as JSON, one message a line: which programs a build has made, and where they
+//! are.
 //!
 //! Not a JSON parser: it finds the few texts that are asked for in lines as cargo writes them.
 
 use std::path::PathBuf;
 
-/// Asks cargo for [`programs`] on its standard output, and for readable diagnostics on its standard error.
+/// Asks cargo for [`programs`] on its standard output, and for readable diagnostics on its standard
+/// error.
 pub(crate) const MESSAGE_FORMAT: &str = "--message-format=json-render-diagnostics";
 
 /// A program that a build has made or found up to date.

@@ -2,8 +2,8 @@
 //!
 //! Nothing here waits for a person: the children get no standard input, and nothing needs a terminal.
 //!
-//! While the tests run, which mostly wait, the later steps' builds run at low priority ([`ahead`]): when their turn
-//! comes, cargo finds everything built, or repeats the warnings.
+//! While the tests run, which mostly wait, the later steps' builds run at low priority ([`ahead`]):
+//! when their turn comes, cargo finds everything built, or repeats the warnings.
 
 mod ahead;
 mod checks;

@@ -1,9 +1,10 @@
 //! `cargo xtask loom`: runs the models under loom, which tries every interleaving that matters.
 //!
-//! The cfg `steadfast_loom` is given to the workspace's packages only: cargo calls this program in the compiler's place
-//! for them (`RUSTC_WORKSPACE_WRAPPER`), and it adds the cfg. Cargo asks the wrapped compiler also which cfgs are set,
-//! so `[target.'cfg(steadfast_loom)'.dependencies]` works. Other people's packages don't know the cfg, and are mostly
-//! the same build as for the tests. The profile is theirs as well: optimising the models costs more than it saves.
+//! The cfg `steadfast_loom` is given to the workspace's packages only: cargo calls this program in
+//! the compiler's place for them (`RUSTC_WORKSPACE_WRAPPER`), and it adds the cfg. Cargo asks the
+//! wrapped compiler also which cfgs are set, so `[target.'cfg(steadfast_loom)'.dependencies]`
+//! works. Other people's packages don't know the cfg, and are mostly the same build as for the
+//! tests. The profile is theirs as well: optimising the models costs more than it saves.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -35,7 +36,8 @@ pub(crate) fn build_command(workspace: &Workspace) -> Result<Command, String> {
     build(workspace, &modelled_crates(workspace)?)
 }
 
-/// One build for all that are chosen: what they share is built once, with the features that they ask for together.
+/// One build for all that are chosen: what they share is built once, with the features that they
+/// ask for together.
 fn build(workspace: &Workspace, chosen: &[String]) -> Result<Command, String> {
     let mut cargo = test_binaries::build_command(workspace, &[]);
     cargo.args(["--lib", "--all-features"]);

@@ -28,7 +28,8 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// Becomes `command`: on Unix in this very process, elsewhere as a child whose exit code becomes ours.
+/// Becomes `command`: on Unix in this very process, elsewhere as a child whose exit code becomes
+/// ours.
 pub(crate) fn replace_by(command: &mut Command) -> Result<(), Failure> {
     #[cfg(unix)]
     {

@@ -1,7 +1,8 @@
 //! `cargo xtask test --repeat <n>`: finds flaky tests by running each quick test binary many times.
 //!
-//! The first half of the runs has the machine to itself, two binaries at a time on two processors. The second half runs
-//! beside one busy loop a processor: a test that leans on the scheduler fails there.
+//! The first half of the runs has the machine to itself, two binaries at a time on two processors.
+//! The second half runs beside one busy loop a processor: a test that leans on the scheduler fails
+//! there.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -166,7 +167,8 @@ impl Candidate {
     }
 }
 
-/// Runs the binary once and returns how many tests ran; keeps its output at `output` only if it failed.
+/// Runs the binary once and returns how many tests ran; keeps its output at `output` only if it
+/// failed.
 fn run_once(
     binary: &TestBinary,
     filters: &[String],

@@ -54,7 +54,8 @@ pub(crate) fn executable_in(messages: &str) -> Result<PathBuf, String> {
 
 fn build(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let mut build = build_command(workspace);
-    // Cargo's own code for a failed build is 101: never to be taken for a verdict, which is 0, 1 or 3.
+    // Cargo's own code for a failed build is 101: never to be taken for a verdict, which is 0, 1 or
+    // 3.
     Ok(executable_in(&process::run_for_output(&mut build)?)?)
 }
 

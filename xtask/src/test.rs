@@ -1,8 +1,9 @@
-//! `cargo xtask test`: unit, integration and doc tests of the default members with all their features.
+//! `cargo xtask test`: unit, integration and doc tests of the default members with all their
+//! features.
 //!
-//! Nothing but cargo is needed: `cargo test` alone runs the same tests, without what stands behind features. Without
-//! arguments this command starts the test binaries itself, so that it can tell how long each took, and that one that
-//! fails keeps none from running.
+//! Nothing but cargo is needed: `cargo test` alone runs the same tests, without what stands behind
+//! features. Without arguments this command starts the test binaries itself, so that it can tell
+//! how long each took, and that one that fails keeps none from running.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ pub(crate) struct Timing {
     pub(crate) took: Duration,
 }
 
-/// With `--repeat`, see [`repeat`]. Otherwise words are filters, several of them an "or". If the first begins with `-`,
-/// all are for `cargo test` as they stand.
+/// With `--repeat`, see [`repeat`]. Otherwise words are filters, several of them an "or". If the
+/// first begins with `-`, all are for `cargo test` as they stand.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     if let Some(request) = repeat::parse(arguments).map_err(Failure::Usage)? {
         return repeat::run(workspace, &request);

@@ -33,7 +33,8 @@ pub(crate) enum Tally {
 }
 
 /// A share of the total, on a cache line of its own.
-// One line, not `CachePadded`'s two: with the default's three stripes a breaker stays within 1 KiB (tests/it/memory.rs).
+// One line, not `CachePadded`'s two: with the default's three stripes a breaker stays within 1 KiB
+// (tests/it/memory.rs).
 #[repr(align(64))]
 struct Stripe {
     word: AtomicU64,

@@ -47,7 +47,8 @@ impl AppendError {
     }
 }
 
-/// Why the commands of a batch, whose bytes are right, are refused by whoever replays them. The log knows bytes only.
+/// Why the commands of a batch, whose bytes are right, are refused by whoever replays them. The log
+/// knows bytes only.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rejected {
     /// No version writes such commands.

@@ -203,7 +203,8 @@ impl<'a> Searching<'a> {
         index.search(vector, k, &options).map_err(|error| refused(&error))
     }
 
-    /// Returns the rows of the vectors that the filter can let through, if they can be listed and are few.
+    /// Returns the rows of the vectors that the filter can let through, if they can be listed and
+    /// are few.
     fn few_candidates(&self, index: &VectorIndex) -> Option<Vec<RowId>> {
         let few = FEW.max(index.len() / FEW_SHARE);
         let row = |id: &u64| self.value.entry(Id::new(*id))?.vector_row;

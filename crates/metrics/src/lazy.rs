@@ -70,8 +70,8 @@ impl<T> Drop for Lazy<T> {
     }
 }
 
-/// As many words as fill a padded line, so that no two threads write to the same one. Without padding in
-/// models, whose words are larger.
+/// As many words as fill a padded line, so that no two threads write to the same one. Without
+/// padding in models, whose words are larger.
 #[cfg(not(steadfast_loom))]
 type Line = CachePadded<[AtomicU64; LINE_WORDS]>;
 #[cfg(not(steadfast_loom))]

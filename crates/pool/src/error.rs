@@ -66,8 +66,8 @@ pub enum Stage {
     Queued,
     /// For a dial.
     Dialling,
-    /// For the next dial after one that failed: there is room for it, but its back-off isn't over, or
-    /// ended in the same millisecond as the request's time.
+    /// For the next dial after one that failed: there is room for it, but its back-off isn't over,
+    /// or ended in the same millisecond as the request's time.
     BackingOff,
     /// For a check of the resource that it was given.
     Checking,

@@ -59,7 +59,8 @@ pub(crate) struct Rules {
 }
 
 /// A slot, in a cache line of its own. Its resource goes about with its number alone.
-// One line, not `CachePadded`'s two: all slots are behind one lock, so no two processors write side by side.
+// One line, not `CachePadded`'s two: all slots are behind one lock, so no two processors write side
+// by side.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Slot {

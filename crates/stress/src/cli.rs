@@ -37,9 +37,8 @@ const USAGE: u8 = 2;
 /// (`cargo xtask stress`); it stands at the head of the command that repeats a run. `CARGO_TARGET_DIR` is where
 /// `stress/` with the reports goes if there is no `--out`. `NO_COLOR` switches colours off.
 ///
-/// Returns 0 for PASS, 1 for FAIL, a report that couldn't be written or more INVALID scenarios than `--invalid-max`
-/// allows, 2 for a command line or scenario that is
-/// wrong, 3 for INVALID.
+/// Returns 0 for PASS, 1 for FAIL, a report that couldn't be written or more INVALID scenarios than
+/// `--invalid-max` allows, 2 for a command line or scenario that is wrong, 3 for INVALID.
 pub fn main(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
     let suites: Vec<Suite> = suites.into_iter().collect();
     ExitCode::from(run(&suites, std::env::args_os().collect()))

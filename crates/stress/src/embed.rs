@@ -28,9 +28,9 @@ pub struct Options {
     pub corpus: Option<PathBuf>,
     /// How long tier soak runs. A minute by default.
     pub soak_for: Duration,
-    /// The time between two samples of the process in the first 30 s of a load; later it is twice as long. 125 ms by
-    /// default, 10 ms at least. A trend needs 20 samples of memory after the warm-up, 10 of files and threads: denser ones
-    /// judge a shorter load.
+    /// The time between two samples of the process in the first 30 s of a load; later it is twice
+    /// as long. 125 ms by default, 10 ms at least. A trend needs 20 samples of memory after the
+    /// warm-up, 10 of files and threads: denser ones judge a shorter load.
     pub sample_every: Duration,
 }
 

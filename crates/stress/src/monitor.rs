@@ -1,8 +1,9 @@
 //! The monitor: a thread beside the load that closes windows and takes samples.
 //!
-//! It is a thread of the operating system, so a target that blocks the runtime still has its windows. It takes eight
-//! samples a second unless told otherwise, so that a short load has enough of them; once the load is no longer young,
-//! every second one is dropped and half as many follow. They are due at fixed times, so a thread that wakes late loses none by that.
+//! It is a thread of the operating system, so a target that blocks the runtime still has its
+//! windows. It takes eight samples a second unless told otherwise, so that a short load has enough
+//! of them; once the load is no longer young, every second one is dropped and half as many follow.
+//! They are due at fixed times, so a thread that wakes late loses none by that.
 //!
 //! What it keeps is bounded, however long the load: whenever there are too many windows, each two become one and new
 //! ones last twice as long; of too many samples every second one is dropped, while the peak of memory is kept apart.
@@ -97,7 +98,8 @@ struct Watching {
     /// How many of those the last one holds.
     last_holds: u32,
     sample_every: Duration,
-    /// Whether the samples of a young load are still there, which are twice as dense as those that follow.
+    /// Whether the samples of a young load are still there, which are twice as dense as those that
+    /// follow.
     is_young: bool,
     /// How much too late this thread woke since the last sample.
     late: Duration,

@@ -131,7 +131,8 @@ async fn go_through_stages(scenario: &dyn Registered, plan: &Plan, job: Job, cou
             Err(LoadError::NotStarted(error)) => {
                 course.generator_failure = Some(format!("the generator couldn't run: {error}"));
             }
-            // Operations were issued, but without their figures nobody can check the invariants: no excuse holds.
+            // Operations were issued, but without their figures nobody can check the invariants: no
+            // excuse holds.
             Err(LoadError::FiguresLost(error)) => {
                 course.failed_stages.push(format!("load: its figures are lost: {error}"));
             }
@@ -301,7 +302,8 @@ mod tests {
         runtime.block_on(run(&*suite.scenarios[0], &plan, job))
     }
 
-    /// The operations ran, and their invariants were never looked at: an INVALID would hide whatever is broken.
+    /// The operations ran, and their invariants were never looked at: an INVALID would hide
+    /// whatever is broken.
     #[test]
     fn a_load_whose_figures_are_lost_fails() {
         assert_eq!(report(Box::new(|_| {})).verdict, Verdict::Pass);

@@ -1,14 +1,16 @@
 //! How many scenarios of a run are INVALID, and whether the machine explains that.
 //!
-//! A busy machine makes times unreliable. If many scenarios are INVALID although nobody else used the machine, the
-//! cause is the engine or the scenario, and a CI run that accepts INVALID would check nothing without anybody noticing.
+//! A busy machine makes times unreliable. If many scenarios are INVALID although nobody else used
+//! the machine, the cause is the engine or the scenario, and a CI run that accepts INVALID would
+//! check nothing without anybody noticing.
 
 use std::fmt;
 
 use crate::report::{Report, ScenarioReport};
 use crate::verdict::Verdict;
 
-/// Below this share of the processors, other processes and the hypervisor together explain no INVALID.
+/// Below this share of the processors, other processes and the hypervisor together explain no
+/// INVALID.
 const QUIET: f64 = 0.02;
 
 /// Counts of the scenarios of a run.

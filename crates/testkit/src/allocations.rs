@@ -36,7 +36,8 @@ pub struct Allocations {
     pub bytes: i64,
 }
 
-/// Runs `work` and returns its result with what this thread allocated meanwhile; zeros unless the process has
+/// Runs `work` and returns its result with what this thread allocated meanwhile; zeros unless the
+/// process has
 /// [`CountingAllocator`] installed.
 pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Allocations) {
     let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
@@ -46,8 +47,8 @@ pub fn measure<T>(work: impl FnOnce() -> T) -> (T, Allocations) {
     (result, Allocations { allocations: ALLOCATIONS.get() - allocations, bytes: BYTES.get() - bytes })
 }
 
-// SAFETY: each request goes to the system's allocator as it came. The counters are cells that need neither an
-// allocation nor a destructor, so counting never re-enters the allocator.
+// SAFETY: each request goes to the system's allocator as it came. The counters are cells that need
+// neither an allocation nor a destructor, so counting never re-enters the allocator.
 unsafe impl GlobalAlloc for CountingAllocator {
     // SAFETY: the caller keeps `GlobalAlloc`'s contract, which is the system allocator's.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

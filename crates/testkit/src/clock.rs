@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A time in a unit of the test's choice (milliseconds or nanoseconds), shared by reference.
 ///
-/// A crate with a clock trait of its own implements that trait for a one-field wrapper in its tests.
+/// A crate with a clock trait of its own implements that trait for a one-field wrapper in its
+/// tests.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now: AtomicU64,
@@ -18,7 +19,8 @@ impl ManualClock {
 
     /// Returns the time that it shows.
     pub fn now(&self) -> u64 {
-        // Relaxed: a time orders nothing else, and tests that move a clock beside readers join them.
+        // Relaxed: a time orders nothing else, and tests that move a clock beside readers join
+        // them.
         self.now.load(Ordering::Relaxed)
     }
 

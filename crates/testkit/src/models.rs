@@ -1,11 +1,12 @@
-//! Model checking with loom: every interleaving up to a bound, and proof that each outcome was reached.
+//! Model checking with loom: every interleaving up to a bound, and proof that each outcome was
+//! reached.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Runs `model` under every interleaving with at most `preemptions` switches away from a thread that could go on;
-/// under every interleaving at all for `None`.
+/// Runs `model` under every interleaving with at most `preemptions` switches away from a thread
+/// that could go on; under every interleaving at all for `None`.
 ///
 /// # Panics
 /// If an interleaving fails an assertion, deadlocks or races.
@@ -40,7 +41,8 @@ impl<T: Ord + Debug> Seen<T> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asserts that each of `expected` was reached: a model that never reaches a race proves nothing about it.
+    /// Asserts that each of `expected` was reached: a model that never reaches a race proves
+    /// nothing about it.
     ///
     /// # Panics
     /// If one was not.
@@ -74,7 +76,8 @@ mod tests {
 
     use super::*;
 
-    /// Two threads that read and then write lose an update in some interleavings, and in others they don't.
+    /// Two threads that read and then write lose an update in some interleavings, and in others
+    /// they don't.
     fn two_increments(seen: Seen<u32>) -> impl Fn() + Sync + Send + 'static {
         move || {
             let counter = loom::sync::Arc::new(AtomicU32::new(0));

@@ -1,5 +1,5 @@
-//! Seeded random numbers for tests: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
-//! number generators", 2014).
+//! Seeded random numbers for tests: SplitMix64 (Steele, Lea and Flood, "Fast splittable
+//! pseudorandom number generators", 2014).
 
 /// A seeded generator. Equal seeds give equal numbers on every machine and in every build.
 #[derive(Clone, Debug)]

@@ -1,7 +1,8 @@
 //! Which tests run by default, and which only in the full tier.
 //!
-//! The full tier is `STEADFAST_FULL=1` in the environment; `cargo xtask ci --full` sets it. It runs what takes too
-//! long for every merge: larger counts of generated cases, and tests of more than 20 seconds.
+//! The full tier is `STEADFAST_FULL=1` in the environment; `cargo xtask ci --full` sets it. It runs
+//! what takes too long for every merge: larger counts of generated cases, and tests of more than 20
+//! seconds.
 
 use std::ffi::OsStr;
 
@@ -16,7 +17,8 @@ pub fn full() -> bool {
     is_full(std::env::var_os(VARIABLE).as_deref())
 }
 
-/// Returns true, and prints why, if this run leaves out the calling test: `if skipped_unless_full("…") { return; }`.
+/// Returns true, and prints why, if this run leaves out the calling test:
+/// `if skipped_unless_full("…") { return; }`.
 pub fn skipped_unless_full(reason: &str) -> bool {
     let skipped = !full();
     if skipped {
@@ -25,7 +27,8 @@ pub fn skipped_unless_full(reason: &str) -> bool {
     skipped
 }
 
-/// Returns the number of generated cases for a property: `cases_full` in the full tier, at most 256 otherwise.
+/// Returns the number of generated cases for a property: `cases_full` in the full tier, at most 256
+/// otherwise.
 pub fn cases(cases_full: u32) -> u32 {
     if full() { cases_full } else { cases_full.min(CASES) }
 }

@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-/// Finds the first of `commands` in `PATH`. If there is none, the calling test is to return: it is skipped, with a
-/// message. Add the tool to `.ci/tools`, so that CI installs it.
+/// Finds the first of `commands` in `PATH`. If there is none, the calling test is to return: it is
+/// skipped, with a message. Add the tool to `.ci/tools`, so that CI installs it.
 ///
 /// # Panics
-/// If there is none and the environment says `CI=true`: on a server a test that didn't run must not look like one
-/// that passed.
+/// If there is none and the environment says `CI=true`: on a server a test that didn't run must not
+/// look like one that passed.
 pub fn tool(commands: &[&str]) -> Option<PathBuf> {
     let on_a_server = std::env::var_os("CI").is_some_and(|value| value == "true");
     find(commands, std::env::var_os("PATH").as_deref(), on_a_server)

@@ -13,8 +13,8 @@ use super::dependency::Injected;
 
 /// Passes everything on to the breaker, unless a test says otherwise.
 pub trait Guard: Clone + Send + Sync + 'static {
-    /// Returns how long a scenario waits for what should happen, where it would wait for `longest`. A test shortens the
-    /// wait for what its fault keeps from happening.
+    /// Returns how long a scenario waits for what should happen, where it would wait for `longest`.
+    /// A test shortens the wait for what its fault keeps from happening.
     fn wait_max(&self, longest: Duration) -> Duration {
         longest
     }

@@ -1,9 +1,10 @@
 //! What happens to a dependency while a load runs: stages, one after the other.
 //!
-//! A stage ends when its time is over, by the time since the first operation, and its purpose is reached: what it is there to cause has
-//! happened. So a machine that stands still for a while makes a stage longer and never skips one. One that began late ends as soon as its
-//! purpose is reached, until the stages are on time again. A purpose that is never reached holds a stage up for at most a given
-//! overtime; what didn't happen then is for the checks to see.
+//! A stage ends when its time is over, by the time since the first operation, and its purpose is
+//! reached: what it is there to cause has happened. So a machine that stands still for a while
+//! makes a stage longer and never skips one. One that began late ends as soon as its purpose is
+//! reached, until the stages are on time again. A purpose that is never reached holds a stage up
+//! for at most a given overtime; what didn't happen then is for the checks to see.
 //!
 //! Whichever operation first sees that a stage is over begins the next one, and only that one. A soak goes through the stages again and
 //! again.
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use steadfast_stress::{Load, Tier};
 
-/// What counts of a stage's overtime between two looks at most: while nobody looked, nothing could happen.
+/// What counts of a stage's overtime between two looks at most: while nobody looked, nothing could
+/// happen.
 const LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// A stage's name and its full length.
@@ -42,8 +44,8 @@ struct Waiting {
 }
 
 impl Script {
-    /// The stages as the run's tier has them; smoke divides their lengths. A stage that has not reached its purpose lasts
-    /// at most `overtime_max` longer.
+    /// The stages as the run's tier has them; smoke divides their lengths. A stage that has not
+    /// reached its purpose lasts at most `overtime_max` longer.
     pub(super) fn new(stages: &[Stage], smoke_divisor: u32, tier: Tier, overtime_max: Duration) -> Self {
         let divisor = if tier == Tier::Smoke { smoke_divisor } else { 1 };
         let stages = stages.iter().map(|&(name, length)| (name, length / divisor)).collect();

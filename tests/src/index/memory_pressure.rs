@@ -145,8 +145,8 @@ impl<B: Backend> Scenario for MemoryPressure<B> {
 }
 
 impl<B: Backend> Pressed<B> {
-    /// What is held when it is as little as before, or [`REST_MAX`] after the load, and how long that took. `backend` may
-    /// shorten the waits.
+    /// What is held when it is as little as before, or [`REST_MAX`] after the load, and how long
+    /// that took. `backend` may shorten the waits.
     ///
     /// Meanwhile there are a few short searches. An allocator gives pages back when it is called, and threads that had
     /// the long queries keep theirs until they are; nobody's memory is asked for nothing ever again.

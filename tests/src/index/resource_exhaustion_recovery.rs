@@ -68,8 +68,8 @@ impl<B: Backend> ResourceExhaustionRecovery<B> {
         Self { backend, rounds: ROUNDS }
     }
 
-    /// Measures full service once before and once after the load: enough to check every answer, too few to compare
-    /// rates.
+    /// Measures full service once before and once after the load: enough to check every answer, too
+    /// few to compare rates.
     #[must_use]
     pub fn with_one_round(mut self) -> Self {
         self.rounds = Rounds { before: 1, after: 1 };

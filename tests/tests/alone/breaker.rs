@@ -44,7 +44,8 @@ fn memory_per_call_sees_two_hundred_bytes_a_call() {
 
 #[test]
 fn degradation_sees_a_collapse() {
-    // What each call takes of a processor leaves room for the calls of ten callers and not for those of two hundred.
+    // What each call takes of a processor leaves room for the calls of ten callers and not for
+    // those of two hundred.
     let report = run(Degradation::with(FaultyBreaker::with(Fault::Slow(Duration::from_millis(1)))));
     let broken = |it: &&ObjectiveReport| !it.held && it.objective.contains("in phase callers_200");
     assert!(report.objectives.iter().any(|it| broken(&it)), "{:?}", report.objectives);

@@ -1,9 +1,10 @@
-//! Tests that need the process for themselves: they count the allocations, live bytes or open files of the whole
-//! process, or take times. They run one at a time.
+//! Tests that need the process for themselves: they count the allocations, live bytes or open files
+//! of the whole process, or take times. They run one at a time.
 //!
 //! - [`breaker`]: scenarios of suite `breaker` that must see a leak or a loss of speed;
-//! - [`sound`]: every scenario without a fault, at smoke size. `cargo xtask stress` runs the same in release, so by
-//!   default these are skipped; `STEADFAST_FULL=1 cargo test -p steadfast-suites --test alone` runs them.
+//! - [`sound`]: every scenario without a fault, at smoke size. `cargo xtask stress` runs the same
+//!   in release, so by default these are skipped;
+//!   `STEADFAST_FULL=1 cargo test -p steadfast-suites --test alone` runs them.
 
 #[path = "../fixture/mod.rs"]
 mod fixture;

@@ -1,7 +1,7 @@
 //! Every scenario without a fault, at smoke size, in the full tier only.
 //!
-//! The build is not optimised, so what depends on time is not asked for: a scenario may be invalid, or miss an
-//! objective on latency or rate. Whatever else is wrong fails.
+//! The build is not optimised, so what depends on time is not asked for: a scenario may be invalid,
+//! or miss an objective on latency or rate. Whatever else is wrong fails.
 
 use std::iter::repeat_n;
 
@@ -53,8 +53,8 @@ fn wrong(report: &ScenarioReport) -> Vec<&ObjectiveReport> {
     missed(report).into_iter().filter(|it| !is_on_time(&it.objective)).collect()
 }
 
-/// Returns whether the only thing wrong is that objectives could not be measured because the process stood still:
-/// a phase may have had no operation then.
+/// Returns whether the only thing wrong is that objectives could not be measured because the
+/// process stood still: a phase may have had no operation then.
 fn proves_nothing(report: &ScenarioReport) -> bool {
     let stood_still = report.processors.and_then(|processors| processors.stood_still).unwrap_or(0.0) > 0.0;
     let wrong = wrong(report);

@@ -1,4 +1,5 @@
-//! Suite `breaker` on breakers with a planted fault. What counts or times the whole process is in `../alone/breaker.rs`.
+//! Suite `breaker` on breakers with a planted fault. What counts or times the whole process is in
+//! `../alone/breaker.rs`.
 
 use steadfast_stress::{Options, Scenario, measure};
 use steadfast_suites::breaker::{

@@ -18,8 +18,8 @@ fn run(scenario: impl Scenario) -> ScenarioReport {
     measure(Short::of(scenario, Duration::from_secs(2)), &SmallCorpus::new().options())
 }
 
-/// Asserts that two faults in one run are both seen: wrong answers, and a write that is there until the store is
-/// closed, so that no answer is wrong because of it.
+/// Asserts that two faults in one run are both seen: wrong answers, and a write that is there until
+/// the store is closed, so that no answer is wrong because of it.
 #[track_caller]
 fn assert_both_faults_are_seen(scenario: impl Scenario) {
     let report = run(scenario);
@@ -62,8 +62,9 @@ fn rapid_scale_sees_empty_answers_and_a_lost_write() {
 
 #[test]
 fn resource_exhaustion_recovery_sees_answers_to_another_query_and_a_lost_write() {
-    // Set-up writes 10 200 passages, and then writes and searches 2 000 times in its round; the load writes and searches
-    // as often. Both faults are in the load; the store is closed after it, and then looked up.
+    // Set-up writes 10 200 passages, and then writes and searches 2 000 times in its round; the
+    // load writes and searches as often. Both faults are in the load; the store is closed after it,
+    // and then looked up.
     let store = FaultyBackend::losing(WriteFault::GoneAfterReopening, 12_300);
     let store = store.and_answering(SearchFault::Stale { one_in: 3_000 });
     let report = run(ResourceExhaustionRecovery::on(store).with_one_round());

@@ -1,7 +1,7 @@
 //! Builds that run at low priority while the tests run.
 //!
-//! They only warm the target folder: the step that needs a build runs it again, sees that it is done, and shows its
-//! warnings and errors. So nobody looks at how these ended.
+//! They only warm the target folder: the step that needs a build runs it again, sees that it is
+//! done, and shows its warnings and errors. So nobody looks at how these ended.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

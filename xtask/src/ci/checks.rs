@@ -1,7 +1,8 @@
 //! The steps of every CI run that are commands of cargo's, and the stress suites at smoke size.
 //!
-//! The flags are chosen so that the steps share builds: all take the default members with all features, so cargo
-//! builds the packages that they use once for the tests and once more, without code, for clippy and the docs.
+//! The flags are chosen so that the steps share builds: all take the default members with all
+//! features, so cargo builds the packages that they use once for the tests and once more, without
+//! code, for clippy and the docs.
 
 use std::process::{Command, Stdio};
 
@@ -11,12 +12,14 @@ use crate::failure::Failure;
 use crate::stress;
 use crate::workspace::Workspace;
 
-/// Benchmarks against other people's crates, each behind a feature: those take minutes, so only `--full` builds them.
+/// Benchmarks against other people's crates, each behind a feature: those take minutes, so only
+/// `--full` builds them.
 pub(super) const PEERS: &str = "steadfast-peers";
 
-/// The smallest runs of every scenario: shorter and fewer, but with every invariant. A scenario that is INVALID runs
-/// once more, as a machine may be busy for a while. More than a quarter INVALID while nobody else used the machine is
-/// the fault of the scenarios or of the engine, so it fails.
+/// The smallest runs of every scenario: shorter and fewer, but with every invariant. A scenario
+/// that is INVALID runs once more, as a machine may be busy for a while. More than a quarter
+/// INVALID while nobody else used the machine is the fault of the scenarios or of the engine, so it
+/// fails.
 pub(super) const SMOKE: [&str; 4] = ["smoke", "--repeat-invalid", "--invalid-max", "25%"];
 /// The stress binary's exit code for "the machine, not the target, was the bottleneck".
 const INVALID: u8 = 3;
@@ -32,7 +35,8 @@ pub(super) fn clippy(workspace: &Workspace) -> Vec<Command> {
     ]
 }
 
-/// Each published crate alone: beside another package its dependencies would get features that it doesn't ask for.
+/// Each published crate alone: beside another package its dependencies would get features that it
+/// doesn't ask for.
 pub(super) fn without_features(workspace: &Workspace) -> Result<Vec<Command>, String> {
     let check = |name: &String| {
         let package = format!("steadfast-{name}");
@@ -46,7 +50,8 @@ pub(super) fn without_features(workspace: &Workspace) -> Result<Vec<Command>, St
 
 pub(super) fn doc(workspace: &Workspace) -> Vec<Command> {
     let options: [&[&str]; 2] = [
-        // With `--examples` cargo counts in the features of development dependencies, as for clippy.
+        // With `--examples` cargo counts in the features of development dependencies, as for
+        // clippy.
         &["--all-features", "--lib", "--bin", "xtask", "--examples"],
         &["--package", PEERS],
     ];
@@ -66,8 +71,8 @@ fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
 
 /// The stress suites at smoke size.
 ///
-/// INVALID is no failure of what was tested: a broken invariant, a wrong answer or a missed objective that time doesn't
-/// decide would have been one, however busy the machine.
+/// INVALID is no failure of what was tested: a broken invariant, a wrong answer or a missed
+/// objective that time doesn't decide would have been one, however busy the machine.
 pub(super) fn smoke(workspace: &Workspace, ahead: &Ahead) -> Result<Outcome, Failure> {
     // Its times are to be its own.
     ahead.wait();

@@ -8,7 +8,8 @@ use crate::failure::Failure;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Says in a crate's root that there is no unsafe code. `cargo xtask tidy` asks for it where that is so.
+/// Says in a crate's root that there is no unsafe code. `cargo xtask tidy` asks for it where that
+/// is so.
 const FORBIDS_UNSAFE: &str = "#![forbid(unsafe_code)]";
 
 /// The benchmarks against other people's crates, all of which get built.
@@ -31,7 +32,8 @@ pub(super) fn sanitizer(workspace: &Workspace) -> Result<Outcome, Failure> {
     let mut cargo = workspace.building_into(workspace.target().join("sanitizer")).cargo();
     cargo.args(["test", "--lib", "--all-features", "--target", &host]);
     cargo.args(crates.iter().flat_map(|name| ["--package".to_owned(), format!("steadfast-{name}")]));
-    // The sanitizer is in every stable compiler, behind a flag that only this variable lets through.
+    // The sanitizer is in every stable compiler, behind a flag that only this variable lets
+    // through.
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
     process::run(cargo.stdin(Stdio::null())).map(|()| Outcome::Passed)
 }
@@ -51,8 +53,8 @@ fn crates_with_unsafe_code(workspace: &Workspace) -> Result<Vec<String>, String>
     Ok(names)
 }
 
-/// Makes the archives that the registry would get, and builds each from its archive. They use each other, so cargo
-/// builds them against a registry of its own that holds the other archives.
+/// Makes the archives that the registry would get, and builds each from its archive. They use each
+/// other, so cargo builds them against a registry of its own that holds the other archives.
 pub(super) fn package(workspace: &Workspace) -> Result<Command, String> {
     let mut cargo = workspace.cargo();
     cargo.args(["package"]);

@@ -1,4 +1,5 @@
-//! Which package may use which: each says it in its own manifest, under `[package.metadata.steadfast]`.
+//! Which package may use which: each says it in its own manifest, under
+//! `[package.metadata.steadfast]`.
 //!
 //! | key | meaning |
 //! |---|---|
@@ -22,7 +23,8 @@ enum MayUse {
     NoDependency,
 }
 
-/// Every dependency that points where it must not, and every manifest that doesn't say where its own may point.
+/// Every dependency that points where it must not, and every manifest that doesn't say where its
+/// own may point.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let packages = tree.packages();
     packages.iter().flat_map(|package| check_package(package, &packages)).collect()
@@ -69,7 +71,8 @@ fn may_use(manifest: &Manifest) -> Result<MayUse, (usize, String)> {
     Ok(MayUse::Only(always, manifest.list(&key("may-use-optional")).unwrap_or_default()))
 }
 
-/// Why `package` must not use `dependency`; `used` is the manifest of that, if it is of the workspace.
+/// Why `package` must not use `dependency`; `used` is the manifest of that, if it is of the
+/// workspace.
 fn refusal(
     package: &str,
     may_use: &MayUse,
@@ -80,7 +83,8 @@ fn refusal(
     if *may_use == MayUse::NoDependency {
         return Some(format!("{package} must not use {name}: std only, it compiles in seconds"));
     }
-    // A package names itself among its development dependencies to have a feature on in its own tests.
+    // A package names itself among its development dependencies to have a feature on in its own
+    // tests.
     let used = used.filter(|_| name != package)?;
     if used.get(&[&METADATA[..], &["used-by"]].concat()).is_some_and(|(by, _)| by == "tests") {
         let is_free = dependency.dev || *may_use == MayUse::Everything;

@@ -1,4 +1,5 @@
-//! Unsafe code is argued where it stands, named in the package's README, and forbidden where there is none.
+//! Unsafe code is argued where it stands, named in the package's README, and forbidden where there
+//! is none.
 
 use super::{Finding, SourceFile, Tree};
 use crate::rust_text::{code_only, find_word};

@@ -9,7 +9,8 @@ use steadfast_testkit::models::{Seen, check};
 use super::*;
 use crate::outcomes::{SHARED, WindowKind};
 
-/// Preemptions of an interleaving: enough for every race of two operations, and minutes faster than all.
+/// Preemptions of an interleaving: enough for every race of two operations, and minutes faster than
+/// all.
 const FEW: usize = 3;
 
 /// Opens at the first failure, for 10 ms; one probe with a lease of 5 ms.

@@ -6,7 +6,8 @@ use steadfast_testkit::models::{Seen, check};
 
 use super::*;
 
-/// Preemptions of an interleaving: enough for every race of two operations, and minutes faster than all.
+/// Preemptions of an interleaving: enough for every race of two operations, and minutes faster than
+/// all.
 const FEW: usize = 3;
 
 #[test]

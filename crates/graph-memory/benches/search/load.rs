@@ -44,7 +44,8 @@ impl Store {
         Self { memory, tenant, runtime, dir }
     }
 
-    /// Closes the store, opens it again and closes it; returns how long the opening took, which replays the whole log.
+    /// Closes the store, opens it again and closes it; returns how long the opening took, which
+    /// replays the whole log.
     pub(crate) fn reopen(self) -> Duration {
         let Self { memory, tenant, runtime, dir } = self;
         memory.close_blocking().expect("closed");

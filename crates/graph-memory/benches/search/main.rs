@@ -4,8 +4,9 @@
 //! clustered vectors of 128 dimensions; queries for the top 10, by two words of mixed frequency (any of them), by vector, and by both.
 //! All through the crate's public interface, records and all; matches aren't counted.
 //!
-//! - **By size**: one thread, nothing else going on; with the bytes that the process has grown by, the time to load the memories, and the time to
-//!   open the store again, which replays its log. Each size runs in a process of its own, so that its memory is its own.
+//! - **By size**: one thread, nothing else going on; with the bytes that the process has grown by,
+//!   the time to load the memories, and the time to open the store again, which replays its log.
+//!   Each size runs in a process of its own, so that its memory is its own.
 //! - **Filters**: with a filter that one memory in a hundred passes, by what drives it.
 //! - **Beside writes**: first how many writes a second 256 callers get acknowledged; then searches at a steady pace, in turn at rest
 //!   and while half as many writes are sent at a constant rate. Since each round adds memories, a round's ratio is to the mean of the

@@ -1,10 +1,11 @@
 //! The log in files: one write and one `fdatasync` a batch.
 //!
-//! At any time at most one batch is being written: the next one is begun after the last one was synced. Recovery
-//! rests on it. When a batch doesn't fit into the rest of a segment, first the next segment is taken (that can fail,
-//! with nothing written), then the old one gets a `Continued` marker, synced, then the new one its header
-//! and the batch in one write. Room for that marker is always kept. So it is with a segment of an older format, too: what
-//! this version writes begins a new one.
+//! At any time at most one batch is being written: the next one is begun after the last one was
+//! synced. Recovery rests on it. When a batch doesn't fit into the rest of a segment, first the
+//! next segment is taken (that can fail, with nothing written), then the old one gets a `Continued`
+//! marker, synced, then the new one its header and the batch in one write. Room for that marker is
+//! always kept. So it is with a segment of an older format, too: what this version writes begins a
+//! new one.
 
 use std::io;
 use std::time::Instant;
@@ -49,7 +50,8 @@ pub(crate) struct Current {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Position {
     pub(crate) store_id: u128,
-    /// The format of the last segment in use; an older one than [`FORMAT`] is not written to any more.
+    /// The format of the last segment in use; an older one than [`FORMAT`] is not written to any
+    /// more.
     pub(crate) format: u32,
     pub(crate) chain: Chain,
     pub(crate) last_seq: u64,

@@ -12,8 +12,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The format that this version writes, and the newest that it reads.
 ///
-/// It says how the bytes are laid out and what the commands mean: each batch is replayed by the rules of its own format, so
-/// that it means for ever what it meant when it was acknowledged. All batches of a segment have the segment's format.
+/// It says how the bytes are laid out and what the commands mean: each batch is replayed by the
+/// rules of its own format, so that it means for ever what it meant when it was acknowledged. All
+/// batches of a segment have the segment's format.
 ///
 /// | format | since it |
 /// |---|---|

@@ -1,12 +1,13 @@
-//! The verdict on a log's bytes, without any I/O: which batches are whole, where the log ends, what an interrupted
-//! write left there, and what is damage.
+//! The verdict on a log's bytes, without any I/O: which batches are whole, where the log ends, what
+//! an interrupted write left there, and what is damage.
 //!
-//! The rules, and why they suffice, are in `docs/log-format.md`. In short: at most one batch was being written when
-//! the power failed, into space that was zero. Therefore
-//! - what follows the last whole batch is zeros, or a batch of which some sectors or the end are still zero: a torn
-//!   write, never acknowledged;
-//! - a batch that is there in all its sectors and still wrong, or anything valid behind something wrong, is damage.
-//!   Valid is what has a CRC that only this store can make, since tenants choose most of the bytes;
+//! The rules, and why they suffice, are in `docs/log-format.md`. In short: at most one batch was
+//! being written when the power failed, into space that was zero. Therefore
+//! - what follows the last whole batch is zeros, or a batch of which some sectors or the end are
+//!   still zero: a torn write, never acknowledged;
+//! - a batch that is there in all its sectors and still wrong, or anything valid behind something
+//!   wrong, is damage. Valid is what has a CRC that only this store can make, since tenants choose
+//!   most of the bytes;
 //! - after a `Closed` marker only the marker of the next opening can be torn.
 //!
 //! [`recovery`](super::recovery) loads the files, feeds them to a [`Reader`] in order, and acts on its [`Verdict`].
@@ -83,8 +84,9 @@ pub(crate) struct TornBytes {
     pub(crate) length: usize,
 }
 
-/// Splits the numbers of the segments that exist, in any order: 1, 2, … up to the first gap; and the number that is
-/// missing, if there is a gap, or if a store that has been open before has no segment.
+/// Splits the numbers of the segments that exist, in any order: 1, 2, … up to the first gap; and
+/// the number that is missing, if there is a gap, or if a store that has been open before has no
+/// segment.
 pub(crate) fn up_to_gap(mut numbers: Vec<u64>, is_named: bool) -> (Vec<u64>, Option<u64>) {
     numbers.sort_unstable();
     let before_gap = numbers.iter().zip(1..).take_while(|(found, expected)| **found == *expected).count();
@@ -96,7 +98,8 @@ pub(crate) fn up_to_gap(mut numbers: Vec<u64>, is_named: bool) -> (Vec<u64>, Opt
 /// Reads a log's segments in order.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    /// Whether the store has been open before: the file that names it is written when its first opening succeeds.
+    /// Whether the store has been open before: the file that names it is written when its first
+    /// opening succeeds.
     is_named: bool,
     /// Whether `position.store_id` is known, rather than made up for a store that may be new.
     store_is_known: bool,
@@ -119,8 +122,8 @@ enum End {
 }
 
 impl Reader {
-    /// Creates a reader before the first segment. `is_named`: the id is that of the file that names the store, and not
-    /// made up.
+    /// Creates a reader before the first segment. `is_named`: the id is that of the file that names
+    /// the store, and not made up.
     pub(crate) fn new(store_id: u128, is_named: bool) -> Self {
         let position = Position {
             store_id,
@@ -156,7 +159,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns the verdict on all segments that were read. `missing`: the number of the next one, if that should exist.
+    /// Returns the verdict on all segments that were read. `missing`: the number of the next one,
+    /// if that should exist.
     pub(crate) fn finish(self, missing: Option<u64>) -> Result<Verdict, Fault> {
         let end = match self.end {
             Some(end) => end,
@@ -212,7 +216,8 @@ impl Reader {
         let mut last_write = 0;
         loop {
             let Some(head) = bytes.get(offset..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) else {
-                // Less than a header is left. A batch always leaves room for a marker, so nothing was begun here.
+                // Less than a header is left. A batch always leaves room for a marker, so nothing
+                // was begun here.
                 return Err(
                     self.damaged(offset, "the segment is full and doesn't tell where the log goes on")
                 );
@@ -364,7 +369,8 @@ impl Reader {
         self.check_rest(bytes, offset, from)
     }
 
-    /// Checks that the batch at `offset`, which has a valid header and a wrong body or footer, was being written.
+    /// Checks that the batch at `offset`, which has a valid header and a wrong body or footer, was
+    /// being written.
     fn check_torn_batch(
         &self,
         bytes: &[u8],
@@ -384,12 +390,13 @@ impl Reader {
         self.check_rest(bytes, offset, end)
     }
 
-    /// Checks that nothing proves that what looks torn at `offset` had been whole: no later header from `from` on, and
-    /// no clean close before it.
+    /// Checks that nothing proves that what looks torn at `offset` had been whole: no later header
+    /// from `from` on, and no clean close before it.
     fn check_rest(&self, bytes: &[u8], offset: usize, from: usize) -> Result<(), Fault> {
         let end = offset + zeros_from(&bytes[offset..]);
-        // Without the store's id no header can be told from one that a tenant made up. But then only the first write
-        // can be torn: the file that holds the id is written before the second.
+        // Without the store's id no header can be told from one that a tenant made up. But then
+        // only the first write can be torn: the file that holds the id is written before the
+        // second.
         if !self.store_is_known && end > offset + PAGE_BYTES + MARKER_BYTES {
             let detail = "the first segment's header is wrong, and nothing else tells which store this is";
             return Err(self.damaged(offset, detail));
@@ -408,8 +415,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether a batch at `at`, in a segment of `segment_bytes`, can have been written after one that was begun at
-    /// `offset`, where the valid ones end. Each batch between takes a page, and each command in them its length.
+    /// Whether a batch at `at`, in a segment of `segment_bytes`, can have been written after one
+    /// that was begun at `offset`, where the valid ones end. Each batch between takes a page, and
+    /// each command in them its length.
     fn may_follow(&self, header: &BatchHeader, offset: usize, at: usize, segment_bytes: usize) -> bool {
         let position = &self.position;
         let (pages, commands) = ((at - offset) / PAGE_BYTES, (at - offset) / LENGTH_BYTES);
@@ -441,8 +449,8 @@ impl Reader {
     }
 }
 
-/// Returns the headers of the store's batches at the beginnings of pages, from `from` on. None: of a format or a kind
-/// that this version doesn't know.
+/// Returns the headers of the store's batches at the beginnings of pages, from `from` on. None: of
+/// a format or a kind that this version doesn't know.
 fn headers(store_id: u128, bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, Option<BatchHeader>)> {
     let pages = from.next_multiple_of(PAGE_BYTES)..bytes.len().saturating_sub(HEADER_BYTES - 1);
     pages.step_by(PAGE_BYTES).filter_map(move |at| {

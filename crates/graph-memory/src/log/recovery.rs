@@ -1,7 +1,8 @@
 //! Opens a log: loads its segments, has a [`Reader`] judge them, and acts on the verdict.
 //!
-//! Until the verdict nothing is written: a log that is refused is left as it is. Then torn writes are overwritten with
-//! zeros, the last whole write is made durable, and the log is marked as opened.
+//! Until the verdict nothing is written: a log that is refused is left as it is. Then torn writes
+//! are overwritten with zeros, the last whole write is made durable, and the log is marked as
+//! opened.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,14 +30,15 @@ pub struct Recovery {
     pub last_seq: Seq,
     /// Whether the store had been closed in good order, or is new.
     pub clean: bool,
-    /// What was erased behind the log's end, in the order of the segments; empty if nothing was. More than one only if
-    /// bits have turned in segments where nothing had been written.
+    /// What was erased behind the log's end, in the order of the segments; empty if nothing was.
+    /// More than one only if bits have turned in segments where nothing had been written.
     pub torn_writes: Vec<TornWrite>,
     /// How often the store has been opened, this time included.
     pub epoch: u32,
 }
 
-/// The remains of a write that a crash had interrupted. They were never acknowledged, and are zeros now.
+/// The remains of a write that a crash had interrupted. They were never acknowledged, and are zeros
+/// now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornWrite {
@@ -75,7 +77,8 @@ impl FileLog {
         rewrite_last_write(&layout, verdict.last_write.as_ref())?;
         let position = verdict.position;
         let mut log = resume(&layout, config, &verdict, numbers.len() as u64)?;
-        // Before the first batch of the new format, so that no older build takes the store for its own.
+        // Before the first batch of the new format, so that no older build takes the store for its
+        // own.
         if known.is_some_and(|store| store.format < FORMAT) {
             store_file::write(&**file_system, dir, position.store_id)?;
         }
@@ -119,15 +122,16 @@ fn segment_numbers(layout: &Layout) -> Result<Vec<u64>, OpenError> {
     Ok(names.iter().filter_map(|name| Layout::number(name)).collect())
 }
 
-/// Returns 128 bits that no other store has and that nobody can foresee, from the operating system's seeds of std's
-/// hash maps.
+/// Returns 128 bits that no other store has and that nobody can foresee, from the operating
+/// system's seeds of std's hash maps.
 fn new_store_id() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
     half(1) << 64 | half(2)
 }
 
-/// Feeds the segments to the reader, one at a time: a log may have more of them than a process may have open files.
+/// Feeds the segments to the reader, one at a time: a log may have more of them than a process may
+/// have open files.
 fn read_segments(
     layout: &Layout,
     config: &Config,
@@ -188,9 +192,9 @@ fn erase_torn_writes(layout: &Layout, torn_writes: &[TornBytes]) -> Result<Vec<T
     torn_writes.iter().map(erase).collect()
 }
 
-/// Makes the last write durable before anybody sees it. It may be in the operating system's memory alone: its sync was
-/// never called, or failed, after which the system may take it for durable. Being the same bytes, it can't be torn by
-/// that.
+/// Makes the last write durable before anybody sees it. It may be in the operating system's memory
+/// alone: its sync was never called, or failed, after which the system may take it for durable.
+/// Being the same bytes, it can't be torn by that.
 fn rewrite_last_write(layout: &Layout, last: Option<&LastWrite>) -> Result<(), OpenError> {
     last.map_or(Ok(()), |last| write(layout, last.start, &last.bytes, "write to"))
 }
@@ -210,9 +214,9 @@ fn resume(layout: &Layout, config: &Config, verdict: &Verdict, last: u64) -> Res
         let (file, bytes) = open_segment(layout, segment)?;
         (Some(Current { file, bytes, offset: offset as u64 }), segment + 1)
     };
-    // Segments of zeros are used as long as they have the length that they would get now. The others are made anew in
-    // their time, each under another name and then renamed in place of the old one: the one before may promise it
-    // already.
+    // Segments of zeros are used as long as they have the length that they would get now. The
+    // others are made anew in their time, each under another name and then renamed in place of the
+    // old one: the one before may promise it already.
     let mut prepared = VecDeque::new();
     for number in next..=last {
         let (file, bytes) = open_segment(layout, number)?;

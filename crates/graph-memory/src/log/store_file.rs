@@ -1,8 +1,9 @@
 //! The file `STORE`: says that a directory holds a store, which one, and in which format.
 //!
-//! It is written after the first segment is durable, and again when the store is opened by a version with a newer format,
-//! before that writes anything else. Should every segment be gone afterwards, it tells that there is something to miss.
-//! Text, so that a person who opens it learns what the directory is:
+//! It is written after the first segment is durable, and again when the store is opened by a
+//! version with a newer format, before that writes anything else. Should every segment be gone
+//! afterwards, it tells that there is something to miss. Text, so that a person who opens it learns
+//! what the directory is:
 //!
 //! ```text
 //! steadfast graph-memory

@@ -994,8 +994,9 @@ fn a_directory_is_open_in_one_process() {
     drop(store.reopen());
 }
 
-/// The child of a fork holds every lock of its parent until it executes another program. So a lock is given up
-/// explicitly, and stores can be closed and opened again beside tests that start processes.
+/// The child of a fork holds every lock of its parent until it executes another program. So a lock
+/// is given up explicitly, and stores can be closed and opened again beside tests that start
+/// processes.
 #[cfg(unix)]
 #[test]
 fn a_lock_ends_when_it_is_dropped_also_while_a_process_is_being_started() {

@@ -1,9 +1,9 @@
 //! Crash safety: whatever an interruption leaves on the disk, **acknowledged ⊆ recovered ⊆ attempted**.
 //!
-//! The store runs on a simulated disk whose power fails in the middle of a chosen operation. What is left of
-//! unsynced work is chosen too. Then the store is opened again and must hold exactly one of the states that agree
-//! with what its callers had been told ([`model`]), report what it erased, take writes, and come back with the same
-//! state hash.
+//! The store runs on a simulated disk whose power fails in the middle of a chosen operation. What
+//! is left of unsynced work is chosen too. Then the store is opened again and must hold exactly one
+//! of the states that agree with what its callers had been told ([`model`]), report what it erased,
+//! take writes, and come back with the same state hash.
 //!
 //! - [`enumerated`]: all short workloads × every operation × many sorts of tear;
 //! - [`random`]: concurrent callers, several lives on one disk, crashes during recovery;

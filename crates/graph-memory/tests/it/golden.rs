@@ -1,7 +1,8 @@
 //! Golden stores: a small store of each format, with the state hash that it had when it was made.
 //!
-//! Each later build opens each of them and gets the same state. So a change of what a command does, or of what is on the
-//! disk, can't go unnoticed. `tests/it/golden/README.md` says how a new one is made.
+//! Each later build opens each of them and gets the same state. So a change of what a command does,
+//! or of what is on the disk, can't go unnoticed. `tests/it/golden/README.md` says how a new one is
+//! made.
 
 mod image;
 mod workload;
@@ -144,7 +145,8 @@ fn there_is_a_golden_store_of_each_format_up_to_the_present_one() {
     assert_eq!(stores(), names.collect::<Vec<_>>());
 }
 
-/// Opening raises the format of the file that older builds look at first, and of what is written from then on.
+/// Opening raises the format of the file that older builds look at first, and of what is written
+/// from then on.
 #[test]
 fn a_store_of_an_older_format_goes_on_in_the_present_one() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,7 +169,8 @@ fn a_store_of_an_older_format_goes_on_in_the_present_one() {
     }
 }
 
-/// Raising the format takes several writes; whichever the power fails in, and whatever it leaves of them, nothing is lost.
+/// Raising the format takes several writes; whichever the power fails in, and whatever it leaves of
+/// them, nothing is lost.
 #[test]
 fn going_on_in_the_present_format_can_be_interrupted_at_every_operation() {
     let restored = tempfile::tempdir().unwrap();
@@ -237,7 +240,8 @@ fn a_newer_format_is_refused_by_name_and_left_alone() {
     std::fs::write(&store, with_crc(&newer)).unwrap();
     assert_eq!(refused(), store);
 
-    // Without that file a segment says it, whose header has a checksum with the store's id as its key.
+    // Without that file a segment says it, whose header has a checksum with the store's id as its
+    // key.
     std::fs::remove_file(&store).unwrap();
     let segment = dir.path().join("log/0000000000000001.seg");
     let mut bytes = std::fs::read(&segment).unwrap();

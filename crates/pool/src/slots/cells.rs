@@ -21,7 +21,8 @@ const FIRST: usize = 64;
 const CHUNKS: usize = 27;
 
 /// In a cache line of its own: two waiters may be on two processors.
-// One line, not `CachePadded`'s two: a queue keeps its cells, and docs/pool.md promises 64 bytes for each.
+// One line, not `CachePadded`'s two: a queue keeps its cells, and docs/pool.md promises 64 bytes
+// for each.
 #[repr(align(64))]
 struct Cell<G> {
     state: AtomicU8,

@@ -349,9 +349,9 @@ impl<T, F: Clone> State<T, F> {
         all
     }
 
-    /// Whether a back-off delays the next dial. A dial that is due and hasn't begun counts as delayed:
-    /// the keeper's timers have a resolution of 1 ms, so it may see the end of a back-off and a
-    /// request's deadline at the same time.
+    /// Whether a back-off delays the next dial. A dial that is due and hasn't begun counts as
+    /// delayed: the keeper's timers have a resolution of 1 ms, so it may see the end of a back-off
+    /// and a request's deadline at the same time.
     fn backs_off(&self, now: Nanos) -> bool {
         let has_room = self.connecting == 0 && self.size < self.rules.max;
         self.dials.failing && has_room && (self.wants_dial() || now < self.dials.retry_at)

@@ -36,8 +36,9 @@ fn a_dial_may_end_by_an_older_clock_than_a_requests() {
     }
 }
 
-/// The timeout report of a request whose deadline is 100, after a dial that failed and is retried at
-/// `retry_at`. One of two slots is in use; then the maximum becomes `max`. The keeper comes at 100.
+/// The timeout report of a request whose deadline is 100, after a dial that failed and is retried
+/// at `retry_at`. One of two slots is in use; then the maximum becomes `max`. The keeper comes at
+/// 100.
 fn timeout_after_a_failed_dial(max: usize, retry_at: Nanos) -> Expired<&'static str> {
     let slots = kernel(2);
     let (mut key, dial) = queued(&slots, Nanos::MAX, 0);
@@ -54,9 +55,9 @@ fn timeout_after_a_failed_dial(max: usize, retry_at: Nanos) -> Expired<&'static 
     }
 }
 
-/// Symptom: a timeout report said `Queued` though there was room, in about 1 of 500 requests that timed
-/// out between failed dials. Cause: a back-off that ended in the same millisecond as the deadline, but
-/// whose dial hadn't begun, counted as over.
+/// Symptom: a timeout report said `Queued` though there was room, in about 1 of 500 requests that
+/// timed out between failed dials. Cause: a back-off that ended in the same millisecond as the
+/// deadline, but whose dial hadn't begun, counted as over.
 #[test]
 fn a_back_off_that_ends_with_the_deadline_is_reported() {
     for retry_at in [99, 100, 101] {
@@ -66,7 +67,8 @@ fn a_back_off_that_ends_with_the_deadline_is_reported() {
     }
 }
 
-/// Symptom: a timeout report said `BackingOff` though the pool was full, so that no dial was possible.
+/// Symptom: a timeout report said `BackingOff` though the pool was full, so that no dial was
+/// possible.
 #[test]
 fn a_full_pool_reports_no_back_off() {
     for retry_at in [99, 100, 101] {

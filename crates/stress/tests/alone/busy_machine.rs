@@ -78,8 +78,8 @@ fn is_taken(told: &str) -> bool {
 #[test]
 fn a_starved_run_is_excused_for_time_alone() {
     let _alone = alone();
-    // 2 ms of work in less than 1 ms: not held on any machine, so only the reason for it is in question; over the whole
-    // load, and in a phase, which says whose processors were taken when.
+    // 2 ms of work in less than 1 ms: not held on any machine, so only the reason for it is in
+    // question; over the whole load, and in a phase, which says whose processors were taken when.
     let late = beside_rivals(&["p50 < 1ms", "p50 in phase second < 1ms"]);
     assert_eq!(late.verdict, Verdict::Invalid, "{:?} {:?}", late.reasons, late.processors);
     let [whole, in_phase] = &late.reasons[..] else { panic!("{:?}", late.reasons) };

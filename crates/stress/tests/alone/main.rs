@@ -1,5 +1,5 @@
-//! Tests that need the process or the machine for themselves, one at a time: trends of the live bytes, open files and
-//! threads of the whole process, and rivals for the processors.
+//! Tests that need the process or the machine for themselves, one at a time: trends of the live
+//! bytes, open files and threads of the whole process, and rivals for the processors.
 
 #[cfg(target_os = "linux")]
 mod busy_machine;

@@ -1,4 +1,5 @@
-//! The engine against targets with known defects and loads of known shapes, and the page in a browser.
+//! The engine against targets with known defects and loads of known shapes, and the page in a
+//! browser.
 //!
 //! What needs the process or the machine for itself is in `../alone`.
 

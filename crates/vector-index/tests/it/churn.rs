@@ -166,7 +166,8 @@ fn churn(metric: Metric, operations: usize) {
         });
         for operation in 1..=operations {
             churn.operate();
-            // As a store does: writers wait for the builder. So a seal takes about 2 * SEAL_AT vectors at most.
+            // As a store does: writers wait for the builder. So a seal takes about 2 * SEAL_AT
+            // vectors at most.
             let behind = churn.index.backlog().rows > 2 * SEAL_AT && in_flight > 0;
             if let Some(built) = if behind { built.recv().ok() } else { built.try_recv().ok() } {
                 churn.index.install(built).unwrap();

@@ -14,7 +14,8 @@ pub(crate) fn segment(number: u64) -> PathBuf {
     Path::new("log").join(format!("{number:016x}.seg"))
 }
 
-/// Gives a header the CRC that it has in a store: over the store's id and all but its own last five bytes.
+/// Gives a header the CRC that it has in a store: over the store's id and all but its own last five
+/// bytes.
 pub(crate) fn seal(store_id: [u8; 16], header: &mut [u8]) {
     seal_from(crc32c::crc32c(&store_id), header);
 }

@@ -124,7 +124,8 @@ fn outcome(store: &Store, files: &Files, what: &str) -> Outcome {
     }
 }
 
-/// What is done to the files, the file that is to be named, and the byte up to which it is valid at most.
+/// What is done to the files, the file that is to be named, and the byte up to which it is valid at
+/// most.
 type Damage = (&'static str, PathBuf, usize, fn(&mut Files));
 
 #[test]
@@ -190,7 +191,8 @@ fn random_damage_is_never_lost_silently() {
     }
 }
 
-/// The one limit: a damaged last batch of a store that was not closed, when it looks like an interrupted write.
+/// The one limit: a damaged last batch of a store that was not closed, when it looks like an
+/// interrupted write.
 #[test]
 fn a_torn_last_batch_is_erased_and_reported_in_a_crashed_store_and_refused_in_a_closed_one() {
     for closed in [true, false] {

@@ -1,4 +1,5 @@
-//! A store's files as one text file: each file's name and length, then its rows of bytes that are not all zero.
+//! A store's files as one text file: each file's name and length, then its rows of bytes that are
+//! not all zero.
 //!
 //! Segments are mostly zeros, so the text is small, and a change of it can be read in a diff.
 

@@ -1,4 +1,5 @@
-//! What a golden store is made of: each kind of command, each outcome that is remembered, each setting of a tenant.
+//! What a golden store is made of: each kind of command, each outcome that is remembered, each
+//! setting of a tenant.
 //!
 //! A later format's golden store is made by this as it is then. Older ones keep what it was.
 
@@ -203,7 +204,8 @@ fn age(memory: &GraphMemory, clock: &StoreClock) {
     remember(&plain, START_MS + 3 * MINUTE_MS, 40..43);
 }
 
-/// Callers who come at the same time, so that some batches hold several commands of several tenants.
+/// Callers who come at the same time, so that some batches hold several commands of several
+/// tenants.
 fn together(memory: &GraphMemory) {
     std::thread::scope(|scope| {
         for name in ["plain", "counted", "squared", "dot"] {

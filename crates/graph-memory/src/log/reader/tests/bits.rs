@@ -5,8 +5,8 @@ use super::image::{
 };
 use crate::log::format::{HEADER_BYTES, MARKER_BYTES, PAGE_BYTES, zeros_from};
 
-/// Flips bits of a segment, one at a time: all bits of headers, bodies and footers, and one bit of each other byte,
-/// which is zero. Passes each bit and its outcome to `check`.
+/// Flips bits of a segment, one at a time: all bits of headers, bodies and footers, and one bit of
+/// each other byte, which is zero. Passes each bit and its outcome to `check`.
 fn flip_bits(log: &Log, number: u64, mut check: impl FnMut(usize, Outcome)) {
     let used = log.used(number);
     let mut image = log.image.clone();
@@ -27,7 +27,8 @@ fn flipped_bits_of_a_segment_are_refused_and_lose_nothing_where_nothing_was_writ
         let (mut refused, mut behind) = (0, 0);
         flip_bits(&log, 1, |bit, outcome| match outcome {
             Outcome::Refused { file: File::Segment(1), offset } if offset <= bit / 8 => refused += 1,
-            // Where no batch was begun the bit is erased. Behind a clean close there is room for a marker only.
+            // Where no batch was begun the bit is erased. Behind a clean close there is room for a
+            // marker only.
             Outcome::Whole { torn: true } if bit / 8 >= written => behind += 1,
             outcome => panic!("bit {bit}: {outcome:?}"),
         });

@@ -135,7 +135,8 @@ impl Log {
         store_file::parse(self.image.store.as_deref().expect("it is there")).unwrap().id
     }
 
-    /// Where the batches of a segment are, markers among them, without the zeros that fill their pages.
+    /// Where the batches of a segment are, markers among them, without the zeros that fill their
+    /// pages.
     pub(super) fn places(&self, number: u64) -> Vec<Range<usize>> {
         let (bytes, mut found, mut at) = (self.bytes(number), Vec::new(), PAGE_BYTES);
         while let Some(head) = bytes.get(at..).and_then(<[u8]>::first_chunk)
@@ -262,8 +263,8 @@ impl Log {
     }
 }
 
-/// Does what opening does with a verdict: everything behind the log's end must be zero then, and the verdict the same,
-/// with nothing torn.
+/// Does what opening does with a verdict: everything behind the log's end must be zero then, and
+/// the verdict the same, with nothing torn.
 #[track_caller]
 fn check_repair(image: &Image, verdict: &Verdict, what: &dyn Fn() -> String) {
     if let Some(last) = &verdict.last_write {

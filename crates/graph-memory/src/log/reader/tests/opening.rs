@@ -1,5 +1,5 @@
-//! Opening real files does what the reader says of their bytes: it replays what is accepted, erases what is torn,
-//! changes nothing of what it refuses.
+//! Opening real files does what the reader says of their bytes: it replays what is accepted, erases
+//! what is torn, changes nothing of what it refuses.
 
 use steadfast_testkit::{TestRng, full};
 

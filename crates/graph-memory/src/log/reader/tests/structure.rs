@@ -1,5 +1,5 @@
-//! Whole parts of a log: segments and batches that are missing, foreign, in the wrong place, zeroed, or lie about
-//! themselves.
+//! Whole parts of a log: segments and batches that are missing, foreign, in the wrong place,
+//! zeroed, or lie about themselves.
 
 use super::super::{Fault, Problem};
 use super::image::{
@@ -101,8 +101,8 @@ fn repeated_and_misplaced_batches_are_refused() {
     }
 }
 
-/// Two histories of one store, as when a copy of it is used beside it: only the chain of hashes tells their batches
-/// apart.
+/// Two histories of one store, as when a copy of it is used beside it: only the chain of hashes
+/// tells their batches apart.
 #[test]
 fn batches_and_segments_of_another_history_are_refused() {
     let common = large_log(false);
@@ -173,7 +173,8 @@ fn zeroed_blocks_in_the_middle_are_refused() {
         let log = large_log(closed);
         for number in 1..=4 {
             let bytes = log.bytes(number);
-            // As long as one header is left behind it, a block can't be taken for an interrupted write.
+            // As long as one header is left behind it, a block can't be taken for an interrupted
+            // write.
             let last = log.places(number).pop().expect("there are batches").start;
             for block in [SECTOR_BYTES, PAGE_BYTES] {
                 let blocks = (0..last.saturating_sub(block)).step_by(block);
@@ -206,7 +207,8 @@ fn a_first_header_that_is_gone_with_the_store_file_is_refused() {
     assert_refused(&log, &image, None, "all headers zeroed");
 }
 
-/// The file that names the store is written when its first write is durable: until then all of that may be torn.
+/// The file that names the store is written when its first write is durable: until then all of that
+/// may be torn.
 #[test]
 fn a_first_write_that_is_torn_in_any_way_is_erased() {
     let log = Log::write(None, Vec::new(), false);
@@ -274,7 +276,8 @@ fn all_that_is_torn_is_reported() {
     assert_eq!(torn, [(4, last.start, last.len() - 20), (5, 0, 5001)]);
 }
 
-/// The one limit: a damaged last batch of a log that was not closed, when it looks like an interrupted write.
+/// The one limit: a damaged last batch of a log that was not closed, when it looks like an
+/// interrupted write.
 #[test]
 fn a_zeroed_end_is_torn_and_reported_in_a_crashed_log_and_refused_in_a_closed_one() {
     for closed in [true, false] {
@@ -291,7 +294,8 @@ fn a_zeroed_end_is_torn_and_reported_in_a_crashed_log_and_refused_in_a_closed_on
                 if closed { refused } else { outcome == Outcome::LastBatchTorn },
                 "from {start}: {outcome:?}"
             );
-            // With its header there, the end of the write is known, and behind it there can be nothing.
+            // With its header there, the end of the write is known, and behind it there can be
+            // nothing.
             if start >= last.start + HEADER_BYTES {
                 check_refused(&log, 1, &format!("zeros from {start}, something behind"), |bytes| {
                     bytes[start..last.end].fill(0);
@@ -334,8 +338,8 @@ fn lying_lengths_are_refused_before_memory_is_taken() {
                 });
             }
         }
-        // Of the last batch it may look as if something was missing behind it; `outcome` sees to it that nothing is
-        // lost silently.
+        // Of the last batch it may look as if something was missing behind it; `outcome` sees to it
+        // that nothing is lost silently.
         for length in [u32::MAX, u32::MAX - 7, 1 << 31, 64 << 10, 100] {
             damaged(&log, 1, &format!("the last batch's length = {length}"), |bytes| {
                 log.reseal(bytes, last.start, |header| header[6..10].copy_from_slice(&length.to_le_bytes()));
@@ -382,8 +386,8 @@ fn fault(log: &Log, number: u64, at: usize, change: impl FnOnce(&mut [u8])) -> F
     }
 }
 
-/// In a segment's header, in a batch's header (which may have kinds of its own then), and in the file that names the
-/// store.
+/// In a segment's header, in a batch's header (which may have kinds of its own then), and in the
+/// file that names the store.
 #[test]
 fn a_newer_format_is_named() {
     let log = large_log(true);
