@@ -8,8 +8,7 @@ use crate::failure::Failure;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Says in a crate's root that there is no unsafe code. `cargo xtask tidy` asks for it where that
-/// is so.
+/// Declares in a crate's root that it has no unsafe code. `cargo xtask tidy` requires it there.
 const FORBIDS_UNSAFE: &str = "#![forbid(unsafe_code)]";
 
 /// The benchmarks against other people's crates, all of which get built.

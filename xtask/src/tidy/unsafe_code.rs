@@ -72,7 +72,7 @@ fn check_forbidden(tree: &Tree, folder: &str) -> Option<Finding> {
     (!forbids).then(|| Finding::new(&root.path, 1, "nothing here is unsafe: add `#![forbid(unsafe_code)]`"))
 }
 
-/// The README names each file with unsafe code, and doesn't claim that there is none.
+/// The README names each file with unsafe code, and doesn't deny having any.
 fn check_readme(tree: &Tree, folder: &str) -> Vec<Finding> {
     let Some(readme) = tree.file(&format!("{folder}/README.md")) else { return Vec::new() };
     let mut findings = Vec::new();

@@ -1,8 +1,8 @@
 //! The file `STORE`: says that a directory holds a store, which one, and in which format.
 //!
 //! It is written after the first segment is durable, and again when the store is opened by a
-//! version with a newer format, before that writes anything else. Should every segment be gone
-//! afterwards, it tells that there is something to miss. Text, so that a person who opens it learns
+//! version with a newer format, before that writes anything else. If every segment is gone
+//! afterwards, it proves that the store had some. It is text, so that a person who opens it learns
 //! what the directory is:
 //!
 //! ```text
