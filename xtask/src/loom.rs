@@ -4,13 +4,15 @@
 //! the compiler's place for them (`RUSTC_WORKSPACE_WRAPPER`), and it adds the cfg. Cargo asks the
 //! wrapped compiler also which cfgs are set, so `[target.'cfg(steadfast_loom)'.dependencies]`
 //! works. Other people's packages don't know the cfg, and are mostly the same build as for the
-//! tests. The profile is theirs as well: optimising the models costs more than it saves.
+//! tests. The profile is theirs as well.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use crate::failure::Failure;
 use crate::process;
+use crate::side_by_side;
 use crate::test_binaries;
 use crate::test_output::TestOutput;
 use crate::workspace::Workspace;
@@ -24,11 +26,15 @@ const WRAPPER: &str = "STEADFAST_LOOM_WRAPPER";
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     let modelled = modelled_crates(workspace)?;
     let chosen = choose(arguments, &modelled).map_err(Failure::Usage)?;
-    for binary in test_binaries::built_by(workspace, &mut build(workspace, &chosen)?)? {
-        process::announce(&format!("\nmodels of {}", binary.name));
-        run_models(&binary.name, binary.command().arg("loom").stdin(Stdio::null()))?;
-    }
-    Ok(())
+    let binaries = test_binaries::built_by(workspace, &mut build(workspace, &chosen)?)?;
+    let failures = Mutex::new(Vec::new());
+    side_by_side::for_each(&binaries, |binary| {
+        let (output, failure) = run_models(&binary.name, binary.command().arg("loom").stdin(Stdio::null()));
+        process::announce(&format!("\nmodels of {}\n{output}", binary.name));
+        failures.lock().expect("nothing here panics").extend(failure);
+    });
+    let failures = failures.into_inner().expect("nothing here panics");
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Failed(failures.join("; "))) }
 }
 
 /// The build of all models.
@@ -42,6 +48,10 @@ fn build(workspace: &Workspace, chosen: &[String]) -> Result<Command, String> {
     let mut cargo = test_binaries::build_command(workspace, &[]);
     cargo.args(["--lib", "--all-features"]);
     cargo.args(chosen.iter().flat_map(|name| ["--package".to_owned(), format!("steadfast-{name}")]));
+    // Loom itself is what takes the time, so our own code isn't optimised for it: that would take longer.
+    for name in workspace.crates()? {
+        cargo.args(["--config", &format!("profile.dev.package.steadfast-{name}.opt-level=0")]);
+    }
     set_cfg(&mut cargo)?;
     Ok(cargo)
 }
@@ -90,17 +100,21 @@ fn choose(arguments: &[String], modelled: &[String]) -> Result<Vec<String>, Stri
     }
 }
 
-fn run_models(name: &str, binary: &mut Command) -> Result<(), Failure> {
-    let (code, output) = process::run_and_keep_output(binary)?;
-    if code != 0 {
-        return Err(Failure::Exit(code));
-    }
-    if TestOutput::parse(&output).ran == 0 {
-        let hint =
-            "a model is a unit test with `loom` in its path, under `#[cfg(all(test, steadfast_loom))]`";
-        return Err(Failure::Failed(format!("{name} ran no loom model; {hint}")));
-    }
-    Ok(())
+/// Runs one crate's models; returns what they print, and what is wrong if something is.
+fn run_models(name: &str, binary: &mut Command) -> (String, Option<String>) {
+    let (code, output) = match process::output_and_code(binary) {
+        Ok(ended) => ended,
+        Err(failure) => return (String::new(), Some(failure)),
+    };
+    let failure = if code != 0 {
+        Some(format!("models of {name} failed"))
+    } else if TestOutput::parse(&output).ran == 0 {
+        let hint = "a model is a unit test with `loom` in its path, under `#[cfg(all(test, steadfast_loom))]`";
+        Some(format!("{name} ran no loom model; {hint}"))
+    } else {
+        None
+    };
+    (output, failure)
 }
 
 #[cfg(test)]
@@ -132,5 +146,16 @@ mod tests {
         let command = compiler(asked.into_iter()).unwrap();
         assert_eq!(process::describe(&command), "rustc --crate-name pool src/lib.rs --cfg steadfast_loom");
         assert!(compiler(std::iter::empty()).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_failed_model_and_no_model_at_all_are_failures() {
+        let run = |script: &str| run_models("a", Command::new("sh").args(["-c", script]));
+        assert_eq!(run("echo 'test result: ok. 3 passed; 0 failed;'").1, None);
+        let (output, failure) = run("echo 'test x::loom_y ... FAILED'; exit 101");
+        assert_eq!((output.as_str(), failure.unwrap().as_str()), ("test x::loom_y ... FAILED\n", "models of a failed"));
+        let (_, failure) = run("echo 'test result: ok. 0 passed; 0 failed;'");
+        assert!(failure.unwrap().starts_with("a ran no loom model"));
     }
 }

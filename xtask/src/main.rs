@@ -21,6 +21,7 @@ mod process;
 mod repeat;
 mod rust_text;
 mod sabotage;
+mod side_by_side;
 mod stress;
 mod table;
 mod test;

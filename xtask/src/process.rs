@@ -1,7 +1,7 @@
 //! Running other programs: with their exit code passed on, their output kept, or a limit on their time.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,28 +46,17 @@ pub(crate) fn run_for_code(command: &mut Command) -> Result<u8, String> {
     Ok(exit_code(status))
 }
 
-/// Runs `command` to its end, showing what it prints and keeping it.
-pub(crate) fn run_and_keep_output(command: &mut Command) -> Result<(u8, String), String> {
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_run(command, &error))?;
-    let pipe = child.stdout.take().expect("stdout was asked for as a pipe");
-    let mut kept = String::new();
-    for line in BufReader::new(pipe).split(b'\n') {
-        let line = line.map_err(|error| format!("cannot read what {} prints: {error}", describe(command)))?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        kept.push_str(&line);
-        kept.push('\n');
-    }
-    let status = child.wait().map_err(|error| cannot_run(command, &error))?;
-    Ok((exit_code(status), kept))
+/// Runs `command` to its end; returns its exit code and what it printed on standard output.
+pub(crate) fn output_and_code(command: &mut Command) -> Result<(u8, String), String> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_run(command, &error))?;
+    Ok((exit_code(output.status), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Runs `command` to its end, keeping what it prints on standard output without showing it.
 pub(crate) fn run_for_output(command: &mut Command) -> Result<String, Failure> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_run(command, &error))?;
-    match exit_code(output.status) {
-        0 => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        code => Err(Failure::Exit(code)),
+    match output_and_code(command)? {
+        (0, output) => Ok(output),
+        (code, _) => Err(Failure::Exit(code)),
     }
 }
 

@@ -5,13 +5,14 @@
 //! there.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::process::{self, Ended, run_logged};
+use crate::side_by_side;
 use crate::table;
 use crate::test_binaries::{self, TestBinary};
 use crate::test_output::TestOutput;
@@ -92,15 +93,16 @@ pub(crate) fn run(workspace: &Workspace, request: &Request) -> Result<(), Failur
     let candidates: Vec<Candidate> =
         binaries.into_iter().map(|binary| Candidate { binary, tally: Mutex::default() }).collect();
     let logs = workspace.target().join("repeat");
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = side_by_side::width();
     let busy = request.times / 2;
+    let calm = request.times - busy;
 
-    process::announce(&format!("{} runs of each of {} binaries", request.times - busy, candidates.len()));
-    run_all(&candidates, request, request.times - busy, processors, &logs);
+    process::announce(&format!("{calm} runs of each of {} binaries", candidates.len()));
+    side_by_side::for_each(&candidates, |candidate| candidate.run(request, calm, &logs));
     if busy > 0 {
         process::announce(&format!("{busy} runs of each beside {processors} busy loops"));
         let _loops = BusyLoops::start(processors);
-        run_all(&candidates, request, busy, processors, &logs);
+        side_by_side::for_each(&candidates, |candidate| candidate.run(request, busy, &logs));
     }
 
     let results: Vec<(String, Tally)> = candidates
@@ -123,21 +125,6 @@ fn judge(results: &[(String, Tally)]) -> Result<(), Failure> {
         return Err(Failure::Failed("no test ran: is the filter right?".to_owned()));
     }
     Ok(())
-}
-
-/// Runs each candidate `times` times, `workers` candidates beside each other.
-fn run_all(candidates: &[Candidate], request: &Request, times: usize, workers: usize, logs: &Path) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                // Relaxed: each index is taken once, and the candidates don't change.
-                while let Some(candidate) = candidates.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    candidate.run(request, times, logs);
-                }
-            });
-        }
-    });
 }
 
 impl Candidate {

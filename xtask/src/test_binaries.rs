@@ -33,7 +33,11 @@ pub(crate) fn build_command(workspace: &Workspace, options: &[String]) -> Comman
 pub(crate) fn built_by(workspace: &Workspace, build: &mut Command) -> Result<Vec<TestBinary>, Failure> {
     let messages = process::run_for_output(build)?;
     let programs = cargo_messages::programs(&messages).into_iter().filter(|program| program.is_test);
-    Ok(programs.map(|program| TestBinary::new(&workspace.root, program)).collect())
+    let mut binaries: Vec<TestBinary> =
+        programs.map(|program| TestBinary::new(&workspace.root, program)).collect();
+    // Cargo reports them as their builds end, which is another order each time.
+    binaries.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+    Ok(binaries)
 }
 
 impl TestBinary {

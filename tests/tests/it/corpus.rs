@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
+use steadfast_testkit::skipped_unless_full;
 use steadfast_suites::corpus::{Corpus, CorpusError, Extent, Passage};
 
 /// Forty words, so a passage by themselves; `mark` tells them apart.

@@ -53,6 +53,7 @@ impl Stages for Recording {
     }
 }
 
+#[derive(Clone)]
 struct World {
     handoff: Arc<Handoff<usize, (usize, usize)>>,
     durable: Arc<AtomicUsize>,
@@ -87,19 +88,24 @@ impl World {
         })
     }
 
-    /// A caller that waits for its answer and then looks at the disk and at the value.
-    fn caller(&self, job: usize) -> thread::JoinHandle<Reply<(usize, usize)>> {
-        let handoff = Arc::clone(&self.handoff);
-        let (durable, published) = (Arc::clone(&self.durable), Arc::clone(&self.published));
-        thread::spawn(move || {
-            let reply = loom::future::block_on(Handoff::submit(&handoff, job, 1, Instant::now));
-            if let Reply::Answer((answered, place)) = reply {
-                assert_eq!(answered, job, "the answer is one's own");
-                assert!(durable.load(Ordering::Relaxed) >= place, "answered before it was durable");
-                assert!(published.load(Ordering::Relaxed) >= place, "answered before it was visible");
-            }
-            reply
-        })
+    /// Waits for the answer to a job and then looks at the disk and at the value.
+    fn call(&self, job: usize) -> Reply<(usize, usize)> {
+        let reply = loom::future::block_on(Handoff::submit(&self.handoff, job, 1, Instant::now));
+        if let Reply::Answer((answered, place)) = reply {
+            assert_eq!(answered, job, "the answer is one's own");
+            assert!(self.durable.load(Ordering::Relaxed) >= place, "answered before it was durable");
+            assert!(self.published.load(Ordering::Relaxed) >= place, "answered before it was visible");
+        }
+        reply
+    }
+
+    /// The replies to two callers beside each other. One of them is this thread: a thread that only
+    /// waited would multiply the interleavings and add none of interest.
+    fn two_calls(&self) -> [Reply<(usize, usize)>; 2] {
+        let world = self.clone();
+        let first = thread::spawn(move || world.call(1));
+        let second = self.call(2);
+        [first.join().unwrap(), second]
     }
 }
 
@@ -118,21 +124,17 @@ fn loom_nobody_is_answered_before_durability_and_nobody_waits_for_ever() {
     let outcomes = model(|| {
         let world = World::new(10, 10);
         let committer = world.committer();
-        let callers = [world.caller(1), world.caller(2)];
-        let places: Vec<_> = callers
-            .into_iter()
-            .map(|caller| match caller.join().unwrap() {
-                Reply::Answer((_, place)) => place,
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let places = world.two_calls().map(|reply| match reply {
+            Reply::Answer((_, place)) => place,
+            other => panic!("{other:?}"),
+        });
         world.handoff.close();
         (committer.join().unwrap(), places)
     });
     // One batch of two, or two of one; either caller first.
     for places in [[1, 2], [2, 1]] {
-        assert!(outcomes.contains(&(vec![2], places.to_vec())), "{outcomes:?}");
-        assert!(outcomes.contains(&(vec![1, 1], places.to_vec())), "{outcomes:?}");
+        assert!(outcomes.contains(&(vec![2], places)), "{outcomes:?}");
+        assert!(outcomes.contains(&(vec![1, 1], places)), "{outcomes:?}");
     }
 }
 
@@ -162,10 +164,7 @@ fn loom_a_full_queue_promotes_from_the_overflow_queue() {
     let outcomes = model(|| {
         let world = World::new(1, 10);
         let committer = world.committer();
-        let callers = [world.caller(1), world.caller(2)];
-        for caller in callers {
-            assert!(matches!(caller.join().unwrap(), Reply::Answer(_)));
-        }
+        assert!(world.two_calls().iter().all(|reply| matches!(reply, Reply::Answer(_))));
         world.handoff.close();
         committer.join().unwrap()
     });
