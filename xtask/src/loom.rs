@@ -109,7 +109,8 @@ fn run_models(name: &str, binary: &mut Command) -> (String, Option<String>) {
     let failure = if code != 0 {
         Some(format!("models of {name} failed"))
     } else if TestOutput::parse(&output).ran == 0 {
-        let hint = "a model is a unit test with `loom` in its path, under `#[cfg(all(test, steadfast_loom))]`";
+        let hint =
+            "a model is a unit test with `loom` in its path, under `#[cfg(all(test, steadfast_loom))]`";
         Some(format!("{name} ran no loom model; {hint}"))
     } else {
         None
@@ -154,7 +155,10 @@ mod tests {
         let run = |script: &str| run_models("a", Command::new("sh").args(["-c", script]));
         assert_eq!(run("echo 'test result: ok. 3 passed; 0 failed;'").1, None);
         let (output, failure) = run("echo 'test x::loom_y ... FAILED'; exit 101");
-        assert_eq!((output.as_str(), failure.unwrap().as_str()), ("test x::loom_y ... FAILED\n", "models of a failed"));
+        assert_eq!(
+            (output.as_str(), failure.unwrap().as_str()),
+            ("test x::loom_y ... FAILED\n", "models of a failed")
+        );
         let (_, failure) = run("echo 'test result: ok. 0 passed; 0 failed;'");
         assert!(failure.unwrap().starts_with("a ran no loom model"));
     }

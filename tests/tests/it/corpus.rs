@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fs;
 
-use steadfast_testkit::skipped_unless_full;
 use steadfast_suites::corpus::{Corpus, CorpusError, Extent, Passage};
+use steadfast_testkit::skipped_unless_full;
 
 /// Forty words, so a passage by themselves; `mark` tells them apart.
 fn paragraph(mark: &str) -> String {
@@ -79,6 +79,9 @@ fn the_dependencies_documentation_is_a_corpus() {
 
 #[test]
 fn with_their_code_the_dependencies_are_fifty_thousand_passages() {
+    if skipped_unless_full("reading the code of all dependencies takes 20 seconds without optimisation") {
+        return;
+    }
     let documentation =
         Corpus::load(None).expect("this workspace was built, so its dependencies are on this disk");
     let corpus = Corpus::load_to(None, Extent::WithCode).expect("as above");

@@ -264,7 +264,10 @@ fn read_log(path: &Path) -> Result<String, String> {
 
 /// Output is read, not looked at: no colours. And the same crate is built again and again with a few lines changed.
 fn quiet(command: &mut Command) -> &mut Command {
-    command.env("CARGO_INCREMENTAL", "1").env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never")
+    command
+        .env("CARGO_INCREMENTAL", "1")
+        .env("CARGO_TERM_COLOR", "never")
+        .env("CARGO_TERM_PROGRESS_WHEN", "never")
 }
 
 #[cfg(test)]
