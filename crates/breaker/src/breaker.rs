@@ -319,7 +319,7 @@ impl Running<'_> {
     fn end(self, outcome: Outcome) {
         let (core, admission, started_ns) = (self.core, self.admission, self.started_ns);
         std::mem::forget(self);
-        core.conclude(admission, outcome.end(), started_ns);
+        core.conclude(admission, outcome.into(), started_ns);
     }
 }
 

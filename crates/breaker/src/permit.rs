@@ -54,13 +54,16 @@ impl Outcome {
     pub fn of<T, E>(result: &Result<T, E>) -> Self {
         if result.is_ok() { Self::Success } else { Self::Failure }
     }
+}
 
-    pub(crate) fn end(self) -> End {
-        match self {
-            Self::Success => End::Success,
-            Self::Failure => End::Failure,
-            Self::Ignored => End::Ignored,
-            Self::Cancelled => End::Cancelled,
+/// As a call ends that is counted as it was judged.
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Ignored => Self::Ignored,
+            Outcome::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -352,13 +355,13 @@ impl Permit<'_> {
             None if held == 0 && cost_nano == 0 => core.tally(Tally::Ended, 1),
             None => core.tally_settled(held, cost_nano),
         }
-        let (end, recorded) = core.conclude(admission, outcome.end(), started_ns);
+        let (end, recorded) = core.conclude(admission, outcome.into(), started_ns);
         Ended { end, counted: recorded == Recorded::Counted, cost_nano }
     }
 
     #[inline(never)]
     fn settle_otherwise(mut self, outcome: Outcome, settlement: Settlement) -> Ended {
-        self.end(outcome.end(), settlement)
+        self.end(outcome.into(), settlement)
     }
 
     /// Ends a call that went well and cost what was held, if it was dispatched.

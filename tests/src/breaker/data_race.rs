@@ -245,7 +245,8 @@ impl<G: Guard> Race<G> {
             _ => Outcome::Success,
         };
         let ended = self.guard.settle(permit, outcome, Settlement::Unknown);
-        did.count(ended.end);
+        // Only that a probe was too late is for the breaker to know.
+        did.count(if ended.end == End::Expired { End::Expired } else { outcome.into() });
         if !ended.counted && matches!(ended.end, End::Success | End::Failure) {
             did.uncounted += 1;
         }
